@@ -1,0 +1,185 @@
+"""
+The commands of `aiq`: what each is for, and nothing of how it works.
+
+A body hands its options to the module that does the work and returns the exit status. Those modules
+are imported only when their command runs, because `aiq --help` shall not wait for them.
+"""
+# ruff: noqa: PLC0415 - see above
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import aiq
+from aiq.cli.command import Application, command
+from aiq.cli.failure import Failure
+from aiq.cli.options import (
+    CheckOptions,
+    ExportOptions,
+    InitOptions,
+    RetryOptions,
+    RunOptions,
+    ShowOptions,
+    StatusOptions,
+)
+from aiq.errors import ExitCode
+
+_DONE = "  0         everything asked for succeeded"
+_SOME_FAILED = "  1         finished, but some jobs failed or some lines are invalid"
+_REFUSED = "  2         refused: usage, configuration, input, unknown name; nothing was sent"
+_STOPPED = """\
+  3         stopped, resumable: no usable provider left
+  4         stopped, resumable: budget reached (not available yet)"""
+_STORE = "  5         the database cannot be used: locked, damaged, newer, foreign, disk full"
+_BUG = "  70        a bug in aiq"
+_SIGNALS = "  130, 143  stopped by SIGINT, or by SIGTERM or SIGHUP; resumable"
+_FULL_STDOUT = "  1         standard output cannot be written"
+
+_RUN_STATUS = f"""\
+{_DONE}
+{_SOME_FAILED}
+{_REFUSED}
+{_STOPPED}
+{_STORE}
+{_BUG}
+{_SIGNALS}"""
+_READ_STATUS = f"""\
+  0         done
+{_FULL_STDOUT}
+{_REFUSED}
+{_STORE}
+{_BUG}"""
+_CHECK_STATUS = f"""\
+  0         every line is valid
+  1         some lines are invalid
+  2         a file cannot be read, or the configuration is refused
+{_BUG}"""
+_INIT_STATUS = f"""\
+  0         written
+  2         the file exists, or cannot be written
+{_BUG}"""
+
+app = typer.Typer(
+    name="aiq",
+    cls=Application,
+    add_completion=False,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    epilog=f"\b\nEXIT STATUS\n{_RUN_STATUS}",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"aiq {aiq.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def describe(
+    context: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    r"""
+    Push 10 to 10,000,000 prompts through LLM providers.
+
+    Prompts come from JSONL files, jobs and answers live in one SQLite file. A run that is stopped,
+    even killed, loses nothing: the same command carries on.
+
+    \b
+      aiq run prompts.jsonl -p simulated         try it, without a key
+      aiq run prompts.jsonl -p openai -m MODEL   the real thing
+      aiq export -o answers.jsonl                the answers
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+@command(app, RunOptions, name="run", exit_status=_RUN_STATUS)
+def run(options: RunOptions, failure: Failure) -> int:
+    """
+    Take prompt files in and work on their jobs.
+
+    Finished jobs are not sent again, so the same command resumes. Without files it carries on with
+    every unfinished job of the database. Ctrl-C stops sending and waits for what is in flight;
+    pressed again it aborts.
+    """
+    from aiq.cli.work import run_prompts
+
+    return run_prompts(options, failure)
+
+
+@command(app, StatusOptions, name="status", exit_status=_READ_STATUS)
+def status(options: StatusOptions, _failure: Failure) -> int:
+    """
+    Show what is done, what it cost, how the providers do.
+
+    Works from another terminal while a run is going.
+    """
+    from aiq.cli.status import show_status
+
+    return show_status(options)
+
+
+@command(app, RetryOptions, name="retry-failed", exit_status=_RUN_STATUS)
+def retry_failed(options: RetryOptions, failure: Failure) -> int:
+    """
+    Put failed jobs back to pending and run them.
+
+    The attempts already made stay in the ledger; the jobs start with a clean count.
+    """
+    from aiq.cli.work import retry_jobs
+
+    return retry_jobs(options, failure)
+
+
+@command(app, ExportOptions, name="export", exit_status=_READ_STATUS)
+def export(options: ExportOptions, _failure: Failure) -> int:
+    r"""
+    Write the results of a batch.
+
+    \b
+      flat    one JSON object per line: id, state, text, usage, cost, error, ...
+      openai  the lines of an OpenAI Batch output file
+      csv     the columns of flat, for spreadsheets
+    """
+    from aiq.cli.results import write_results
+
+    return write_results(options)
+
+
+@command(app, ShowOptions, name="show", exit_status=_READ_STATUS)
+def show(options: ShowOptions, _failure: Failure) -> int:
+    """Show one job: request, answer, every attempt and its cost."""
+    from aiq.cli.job import show_job
+
+    return show_job(options)
+
+
+@command(app, CheckOptions, name="check", exit_status=_CHECK_STATUS)
+def check(options: CheckOptions, failure: Failure) -> int:
+    """
+    Validate prompt files, estimate tokens and cost.
+
+    Nothing is sent and nothing is stored.
+    """
+    from aiq.cli.check import check_prompts
+
+    return check_prompts(options, failure)
+
+
+@command(app, InitOptions, name="init", exit_status=_INIT_STATUS)
+def init(options: InitOptions, _failure: Failure) -> int:
+    """Write aiq.toml from the keys and local servers found."""
+    from aiq.cli.starter import write_starter
+
+    return write_starter(options)

@@ -1,0 +1,133 @@
+"""Where results go: a file that is refused before anything is paid, or standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from aiq.cli import figures, streams
+from aiq.cli.announcements import batch_names
+from aiq.cli.options import ExportOptions, Format, States, WorkOptions
+from aiq.cli.text import visible
+from aiq.config import Settings
+from aiq.errors import ExitCode, Refused
+from aiq.run.export import export, refuse_overwrite
+from aiq.run.options import RunOptions
+from aiq.run.sources import STDIN, batch_name
+from aiq.run.status import read_status
+
+STDOUT = Path("-")
+
+
+def write_results(options: ExportOptions) -> int:
+    """Do what `aiq export` promises; return the exit status."""
+    output = ResultFile.asked(options)
+    output.refuse_path()
+    count = asyncio.run(output.write(options.batch))
+    if not output.is_stdout:
+        streams.say(f"{figures.plural(count, 'result')} written to {visible(str(output.path))}")
+    return ExitCode.OK
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResultFile:
+    """One batch's way out of a database; `path` None is standard output."""
+
+    database: Path
+    path: Path | None
+    format: Format
+    state: States
+    protect: tuple[Path, ...]
+    """Files that must not be replaced."""
+
+    @classmethod
+    def asked(cls, options: ExportOptions) -> ResultFile:
+        """Return what `export` is to write."""
+        return cls(
+            database=options.db,
+            path=None if options.output in (None, STDOUT) else options.output,
+            format=options.format,
+            state=options.state,
+            protect=(options.config or Path("aiq.toml"),),
+        )
+
+    @classmethod
+    async def of(
+        cls, options: WorkOptions, asked: RunOptions, settings: Settings
+    ) -> ResultFile | None:
+        """
+        Return what a run is to write at its end, None if nothing.
+
+        Raises:
+            Refused: the file cannot be written, or the run may be about several batches. Better
+                now than after the answers are paid.
+        """
+        if options.output is None:
+            return None
+        inputs = [Path(name) for name in asked.files if name != STDIN]
+        output = cls(
+            database=options.db,
+            path=None if options.output == STDOUT else options.output,
+            format=options.format,
+            state=States.ALL,
+            protect=(*inputs, options.db, *([settings.path] if settings.path else [])),
+        )
+        output.refuse_path()
+        await _refuse_several(asked)
+        return output
+
+    @property
+    def is_stdout(self) -> bool:
+        """Whether the results go to standard output."""
+        return self.path is None
+
+    def refuse_path(self) -> None:
+        """Raise `Refused` if the file cannot become what is asked."""
+        if self.path is None:
+            return
+        refuse_overwrite(self.path, self.protect)
+
+    async def write(self, batch: str | None) -> int:
+        """Write the results of a batch; return how many."""
+        if self.path is not None:
+            return await self._export(batch, sys.stdout.buffer, escape_controls=False)
+        count = 0  # what is told where the reader leaves early
+        with streams.data_stream() as stream:
+            count += await self._export(batch, stream, escape_controls=sys.stdout.isatty())
+        return count
+
+    async def _export(self, batch: str | None, stream: BinaryIO, *, escape_controls: bool) -> int:
+        return await export(
+            self.database,
+            batch=batch,
+            format=self.format,
+            state=self.state,
+            output=self.path,
+            protect=self.protect,
+            stream=stream,
+            escape_controls=escape_controls,
+        )
+
+
+async def _refuse_several(asked: RunOptions) -> None:
+    names = await _batches(asked)
+    if len(names) > 1:
+        raise Refused(
+            f"`-o` writes one batch, and this run is about {len(names)}: {batch_names(names)}",
+            hint="join files with `-n NAME`, or write each with `aiq export NAME -o FILE`",
+        )
+
+
+async def _batches(asked: RunOptions) -> Sequence[str]:
+    """Return the batches a run will be about."""
+    if asked.files:
+        return list(dict.fromkeys(asked.name or batch_name(path) for path in asked.files))
+    if asked.requeue is not None and asked.requeue.batch is not None:
+        return [asked.requeue.batch]
+    if not asked.database.exists():
+        return []
+    return [batch.name for batch in (await read_status(asked.database, None)).batches]

@@ -1,0 +1,122 @@
+"""`aiq status`: the state of a database, as tables or JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from rich.text import Text
+
+from aiq.cli import figures, streams
+from aiq.cli.columns import Column, table
+from aiq.cli.ledger import failures, figures_table, latency_table, stacked
+from aiq.cli.options import StatusOptions
+from aiq.cli.text import visible
+from aiq.errors import ExitCode
+from aiq.run.status import BatchStatus, Status, read_status
+
+_BATCH_COLUMNS = (
+    Column("batch", right=False, least=12),
+    Column("jobs"),
+    Column("done", rank=1),
+    Column("succeeded"),
+    Column("failed"),
+    Column("pending"),
+    Column("running", rank=2),
+    Column("cancelled", rank=4),
+    Column("invalid", rank=3),
+    Column("cost", rank=1),
+)
+_PROVIDER_COLUMNS = (
+    Column("provider", right=False, least=12),
+    Column("kind", rank=4, right=False),
+    Column("model", rank=2, right=False, least=12),
+    Column("in flight", rank=1),
+    Column("status", right=False, least=12),
+)
+
+
+def show_status(options: StatusOptions) -> int:
+    """Do what `aiq status` promises; return the exit status."""
+    status = asyncio.run(read_status(options.db, options.batch))
+    if options.json:
+        streams.write_json(status.to_json())
+    else:
+        streams.write_lines(status_lines(status, streams.console(sys.stdout).width))
+    return ExitCode.OK
+
+
+def status_lines(status: Status, width: int) -> list[Text]:
+    """Return the tables of a database."""
+    blocks = [[_headline(status)], _batches(status, width)]
+    if status.providers:
+        blocks += [
+            _providers(status, width),
+            figures_table(status.ledger, width),
+            latency_table(status.ledger, width),
+        ]
+    if paid := figures.possibly_paid(status.ledger.total):
+        blocks.append([Text(f"possibly paid without an answer: {paid}")])
+    if status.errors:
+        blocks.append(failures(status.errors, sum(batch.failed for batch in status.batches)))
+    blocks.append(_unread(status))
+    return stacked(blocks)
+
+
+def _headline(status: Status) -> Text:
+    text = Text.assemble((visible(status.db), "bold"), ": ")
+    if status.run is None:
+        left = sum(batch.running for batch in status.batches)
+        text.append("no run is going")
+        if left:
+            text.append(f"; {left:,} jobs were in flight when the last one died", "yellow")
+            text.append(", `aiq run` carries on")
+        return text
+    since = f"{status.run.pid} on {visible(status.run.host)}, since {status.run.started_at}"
+    return text.append(f"a run is going (pid {since})", "green")
+
+
+def _batches(status: Status, width: int) -> list[Text]:
+    rows = [_batch(batch) for batch in status.batches]
+    return table(_BATCH_COLUMNS, rows, width) if rows else [Text("no batch yet")]
+
+
+def _batch(batch: BatchStatus) -> list[Text]:
+    done = batch.total - batch.pending - batch.running
+    return [
+        Text(visible(batch.name, 40)),
+        Text(f"{batch.total:,}"),
+        Text(f"{figures.percent(done, batch.total)} %"),
+        Text(f"{batch.succeeded:,}", "green"),
+        Text(f"{batch.failed:,}", "red" if batch.failed else ""),
+        Text(f"{batch.pending:,}"),
+        Text(f"{batch.running:,}"),
+        Text(f"{batch.cancelled:,}"),
+        Text(f"{batch.invalid:,}", "yellow" if batch.invalid else ""),
+        Text(figures.UNKNOWN if batch.cost_usd is None else figures.usd(batch.cost_usd)),
+    ]
+
+
+def _providers(status: Status, width: int) -> list[Text]:
+    rows = [
+        [
+            Text(visible(one.name, 24)),
+            Text(one.kind),
+            Text(visible(one.model or figures.NONE, 40)),
+            Text(f"{status.in_flight.get(one.name, 0):,}"),
+            Text(one.status + (f": {visible(one.reason)}" if one.reason else "")),
+        ]
+        for one in status.providers
+    ]
+    return table(_PROVIDER_COLUMNS, rows, width)
+
+
+def _unread(status: Status) -> list[Text]:
+    return [
+        Text(
+            f"note: {visible(batch.name)} was not read to its end; run its file again",
+            "yellow",
+        )
+        for batch in status.batches
+        if batch.unread
+    ]

@@ -1,0 +1,68 @@
+"""Option values that need more than a type: request fields as `KEY=JSON`, kinds of outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aiq.config.toml_file import nearest, quoted
+from aiq.errors import Refused
+from aiq.model import Kind
+from aiq.prompts.request_fields import CHAT, check_field, mistyped
+from aiq.prompts.strict_json import BadLine, decode
+
+_OWN_OPTIONS = {"model": "-m MODEL", "system": "--system TEXT"}
+
+FAILING = tuple(kind.value for kind in Kind if kind not in (Kind.OK, Kind.CANCELLED))
+"""The kinds a job can have failed with."""
+
+
+def parameters(given: Sequence[str]) -> dict[str, Any]:
+    """
+    Return request fields from `--param KEY=JSON`.
+
+    Raises:
+        Refused: no `=`, no JSON, no request field, or a value of the wrong type.
+    """
+    fields: dict[str, Any] = {}
+    for one in given:
+        name, equals, text = one.partition("=")
+        if not equals:
+            raise Refused(
+                f"--param {quoted(one)}: has no `=`", hint="write `--param temperature=0.2`"
+            )
+        if name in _OWN_OPTIONS:
+            raise Refused(
+                f"--param {name}: has an option of its own", hint=f"write `{_OWN_OPTIONS[name]}`"
+            )
+        if name not in CHAT:
+            meant = mistyped(name)
+            hint = f"did you mean `{meant}`?" if meant in CHAT else nearest(name, CHAT)
+            raise Refused(f"--param {quoted(name)}: is no request field", hint=hint)
+        fields[name] = _value(name, text)
+    return fields
+
+
+def _value(name: str, text: str) -> Any:
+    try:
+        value = decode(text.encode("utf-8", "surrogateescape"))
+    except BadLine as bad:
+        raise Refused(
+            f"--param {name}: the value is not JSON: {bad}",
+            hint=f"quote strings twice, once for the shell: --param '{name}=\"...\"'",
+        ) from None
+    try:
+        check_field(name, CHAT[name], value)
+    except BadLine as bad:
+        raise Refused(f"--param {name}: {bad}") from None
+    return value
+
+
+def kinds(option: str, given: Sequence[str]) -> tuple[str, ...]:
+    """Return kinds of outcome that a job can fail with; raises `Refused` for any other word."""
+    for word in given:
+        if word not in FAILING:
+            raise Refused(
+                f"{option} {quoted(word)}: a job does not fail so", hint=nearest(word, FAILING)
+            )
+    return tuple(given)

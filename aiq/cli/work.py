@@ -1,0 +1,214 @@
+"""`run` and `retry-failed`: options into a session, its result into words and an exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from rich.text import Text
+
+from aiq.cli import figures, streams
+from aiq.cli.failure import Failure
+from aiq.cli.followup import export_command, resume_command, retry_command
+from aiq.cli.options import RetryOptions, RunOptions, WorkOptions
+from aiq.cli.plain import LineView, NotesView, SilentView, state_line
+from aiq.cli.progress import LiveView
+from aiq.cli.results import ResultFile
+from aiq.cli.summary import headline, steps, summary
+from aiq.cli.text import visible
+from aiq.cli.values import kinds, parameters
+from aiq.clock import Clock
+from aiq.config import RunOverrides, RunSettings, Settings, load
+from aiq.errors import AiqError, ExitCode, StoreError, Unusable
+from aiq.model import JobState
+from aiq.run import options as run_options
+from aiq.run.board import Snapshot
+from aiq.run.observer import Guarded
+from aiq.run.request import Flags
+from aiq.run.result import RunResult
+from aiq.run.session import Session
+
+
+def run_prompts(options: RunOptions, failure: Failure) -> int:
+    """Do what `aiq run` promises; return the exit status."""
+    options.check()
+    asked = run_options.RunOptions(
+        database=options.db,
+        files=tuple(options.prompts or ()),
+        name=options.name,
+        flags=_flags(options),
+        limit=options.limit,
+        strict=options.strict,
+        dry_run=options.dry_run,
+    )
+    settings = _settings(options, on_changed=options.on_changed)
+    return asyncio.run(_Work(options, asked, settings, failure).carry_out())
+
+
+def retry_jobs(options: RetryOptions, failure: Failure) -> int:
+    """Do what `aiq retry-failed` promises; return the exit status."""
+    options.check()
+    requeue = run_options.Requeue(
+        batch=options.batch,
+        kinds=kinds("--kind", options.kind) if options.kind else None,
+        except_kinds=kinds("--except", options.except_ or ()),
+        run_them=not options.no_run,
+    )
+    asked = run_options.RunOptions(
+        database=options.db, flags=_flags(options), limit=options.limit, requeue=requeue
+    )
+    settings = _NO_PROVIDERS if options.no_run else _settings(options)
+    return asyncio.run(_Work(options, asked, settings, failure).carry_out())
+
+
+BATCHES_NAMED = 5
+"""Of a run over several batches, how many are named in what to do next."""
+
+_NO_PROVIDERS = Settings(run=RunSettings(), defaults={}, providers=(), path=None, notes=())
+"""What it takes to put jobs back without sending any."""
+
+
+def _flags(options: WorkOptions) -> Flags:
+    return Flags(system=options.system, params=parameters(options.param or ()), model=options.model)
+
+
+def _settings(options: WorkOptions, on_changed: str | None = None) -> Settings:
+    return load(
+        config_path=options.config,
+        providers=options.provider or (),
+        overrides=RunOverrides(
+            concurrency=options.concurrency,
+            max_attempts=options.max_attempts,
+            timeout_s=options.timeout,
+            max_wait_s=options.max_wait,
+            on_unknown=options.on_unknown,
+            on_changed=on_changed,
+        ),
+        environ=os.environ,
+        working_directory=Path.cwd(),
+    )
+
+
+class _Work:
+    """One session with everything around it: view, export, summary, exit status."""
+
+    def __init__(
+        self,
+        options: WorkOptions,
+        asked: run_options.RunOptions,
+        settings: Settings,
+        failure: Failure,
+    ) -> None:
+        self._options = options
+        self._asked = asked
+        self._settings = settings
+        self._failure = failure
+        failure.protect(secret for one in settings.providers for secret in one.secrets)
+
+    async def carry_out(self) -> int:
+        """Run the session and report; what it raises is reported by the caller."""
+        output = await ResultFile.of(self._options, self._asked, self._settings)
+        result = await self._session()
+        if result.exit_code is not ExitCode.OK and self._is_unfinished(result):
+            result.resume = resume_command(self._options)
+        streams.talk(self._last_words(result))
+        if output is not None and result.batches:
+            result.exit_code = await self._written(output, result)
+        if self._options.json:
+            streams.write_json(result.to_json())
+        if _was_reading(result):
+            # A thread may still wait for a pipe that nobody writes to, and nothing can wake it.
+            os._exit(streams.finish(result.exit_code))
+        return result.exit_code
+
+    async def _session(self) -> RunResult:
+        clock = Clock()
+        view = _view(self._options, clock)
+        observer = Guarded(view)
+        for note in self._settings.notes:
+            observer.note(note)
+        try:
+            return await Session(
+                self._asked,
+                self._settings,
+                observer=observer,
+                clock=clock,
+                environ=dict(os.environ),
+            ).run()
+        except Exception as error:
+            self._failure.footer = self._so_far(view.snapshot, error)
+            raise
+        finally:
+            observer.close()
+
+    def _is_unfinished(self, result: RunResult) -> bool:
+        """Whether there is something to carry on with; standard input cannot be read again."""
+        if _was_reading(result):
+            return "-" not in self._asked.files
+        return result.count(JobState.PENDING) + result.count(JobState.RUNNING) > 0
+
+    def _so_far(self, snapshot: Snapshot | None, error: Exception) -> tuple[str, ...]:
+        """Return how far a run came that ends in an error, and how to resume it."""
+        resume = f"resume   {resume_command(self._options)}"
+        if snapshot is not None:
+            return (f"so far   {state_line(snapshot)}", resume)
+        is_resumable = isinstance(error, Unusable | StoreError)
+        return (resume,) if is_resumable else ()
+
+    def _last_words(self, result: RunResult) -> list[Text]:
+        """Return what is said at the end: all of it, or with `-q` only why it is not a success."""
+        if self._options.quiet:
+            resume = {"resume": result.resume} if result.resume else {}
+            is_success = result.exit_code is ExitCode.OK
+            return [] if is_success else [headline(result), *steps(resume)]
+        if self._asked.dry_run and result.message is None:
+            return [Text("dry run: nothing was sent")]
+        if self._asked.requeue is not None and result.message is None:
+            if not result.requeued:
+                return [Text("no failed job is left to put back")]
+            if not self._asked.requeue.run_them:
+                jobs = figures.plural(result.requeued, "failed job")
+                return [Text(f"{jobs} put back"), *steps({"run": resume_command(self._options)})]
+        width = streams.console(sys.stderr).width
+        lines = summary(result, width=width, next_steps=self._next_steps(result))
+        return [Text(), *lines] if result.ledger.total.requests else lines
+
+    def _next_steps(self, result: RunResult) -> dict[str, str]:
+        commands = {}
+        if result.count(JobState.SUCCEEDED) and self._options.output is None:
+            for name in result.batches[:BATCHES_NAMED]:
+                of = f" of {visible(name)}" if len(result.batches) > 1 else ""
+                commands[f"answers{of}"] = export_command(self._options, name)
+        if result.count(JobState.FAILED):
+            commands["retry"] = retry_command(self._options, result.batches)
+        if result.resume is not None:
+            commands["resume"] = result.resume
+        return commands
+
+    async def _written(self, output: ResultFile, result: RunResult) -> ExitCode:
+        """Export the results; a failure is told and makes the exit status non-zero."""
+        try:
+            count = await output.write(result.batches[0])
+        except AiqError as error:
+            self._failure.show(error)
+            return result.exit_code or error.exit_code
+        if not self._options.quiet and not output.is_stdout:
+            streams.talk([Text(f"{figures.plural(count, 'result')} written to {output.path}")])
+        return result.exit_code
+
+
+def _was_reading(result: RunResult) -> bool:
+    return result.exit_code in (ExitCode.SIGINT, ExitCode.SIGTERM) and not result.batches
+
+
+def _view(options: WorkOptions, clock: Clock) -> SilentView:
+    if options.quiet:
+        return SilentView()
+    console = streams.console(sys.stderr)
+    is_strict = isinstance(options, RunOptions) and options.strict
+    if options.no_progress:
+        return NotesView(console, is_strict=is_strict)
+    view = LiveView if streams.is_live_terminal() else LineView
+    return view(console, clock, is_strict=is_strict)

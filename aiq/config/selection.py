@@ -1,0 +1,144 @@
+"""
+Which providers a run uses, and in which order.
+
+`-p` decides alone; without it every provider of the configuration is used; without any, the one
+preset whose key is in the environment. Where that is not one, the answer is a refusal: prompts are
+never sent to a vendor nobody named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from aiq.config.checks import name_of
+from aiq.config.environment import Environment
+from aiq.config.tables import KINDS_NOT_YET, ProviderTable
+from aiq.config.toml_file import nearest, quoted
+from aiq.errors import ConfigError
+from aiq.providers.presets import PRESETS, Preset
+
+
+class Choice(NamedTuple):
+    """A provider that is used; `where` is its place for error messages."""
+
+    where: str
+    table: ProviderTable
+    rank: int
+
+
+class Configured(NamedTuple):
+    """The `[[providers]]` of a file; `file` is None where there is no file."""
+
+    file: str | None
+    tables: tuple[ProviderTable, ...]
+
+
+def select(
+    configured: Configured, names: Sequence[str], environment: Environment
+) -> tuple[list[Choice], list[str]]:
+    """
+    Return the providers to use, best first, and notes about choices nobody spelled out.
+
+    Raises:
+        ConfigError: an unknown or repeated name, or no name and not exactly one key.
+    """
+    if names:
+        return _by_name(configured, names)
+    if configured.tables:
+        return _by_rank(configured), []
+    return _by_key(configured.file, environment)
+
+
+def _by_name(configured: Configured, names: Sequence[str]) -> tuple[list[Choice], list[str]]:
+    by_name = {name_of(table): index for index, table in enumerate(configured.tables)}
+    choices: list[Choice] = []
+    notes: list[str] = []
+    for rank, name in enumerate(names, start=1):
+        if name in names[: rank - 1]:
+            raise ConfigError(f"-p {name}: is given twice", hint="name each provider once")
+        index = by_name.get(name)
+        if index is not None:
+            where = f"{configured.file}: providers[{index}]"
+            choices.append(Choice(where, configured.tables[index], rank))
+            continue
+        choices.append(_preset_choice(_preset(name, list(by_name)), rank))
+        if by_name:
+            notes.append(_bypass_note(configured, name, names))
+    return choices, notes
+
+
+def _preset(name: str, configured: list[str]) -> Preset:
+    if name not in PRESETS:
+        known = f"configured: {', '.join(map(quoted, configured)) or 'none'}"
+        presets = f"presets: {', '.join(PRESETS)}"
+        guess = nearest(name, [*configured, *PRESETS])
+        guess = f"{guess} " if guess.startswith("did you") else ""
+        raise ConfigError(
+            f"no provider or preset is named {quoted(name)}", hint=f"{guess}{known}; {presets}"
+        )
+    preset = PRESETS[name]
+    if preset.kind in KINDS_NOT_YET:
+        raise ConfigError(f"-p {name}: this preset is not available yet", hint="name another one")
+    return preset
+
+
+def _bypass_note(configured: Configured, name: str, names: Sequence[str]) -> str:
+    count = len(configured.tables)
+    plural = "provider" if count == 1 else "providers"
+    if {name_of(table) for table in configured.tables}.isdisjoint(names):
+        verb = "is" if count == 1 else "are"
+        return (
+            f"`-p {name}` is the preset; the {count} {plural} of {configured.file} {verb} not used"
+        )
+    return f"`-p {name}` is the preset, not one of the {count} {plural} of {configured.file}"
+
+
+def _by_rank(configured: Configured) -> list[Choice]:
+    """Give ranks as written; providers without one fill the gaps in the order of the file."""
+    taken = {table.rank for table in configured.tables}
+    free = (rank for rank in range(1, 2 * len(configured.tables) + 1) if rank not in taken)
+    choices = [
+        Choice(f"{configured.file}: providers[{index}]", table, table.rank or next(free))
+        for index, table in enumerate(configured.tables)
+    ]
+    return sorted(choices, key=lambda choice: choice.rank)
+
+
+def _by_key(file: str | None, environment: Environment) -> tuple[list[Choice], list[str]]:
+    found = [(preset, key) for preset in PRESETS.values() if (key := key_set(preset, environment))]
+    if not found:
+        source = f"{file} names none" if file else "there is no aiq.toml"
+        raise ConfigError(
+            f"no provider: {source}, and no provider's key is in the environment",
+            hint="try -p simulated (needs no key), -p ollama (a local server), "
+            "export OPENAI_API_KEY=..., or aiq init" + notes_hint(environment),
+        )
+    if len(found) > 1:
+        listed = ", ".join(f"{key} ({preset.name})" for preset, key in found)
+        raise ConfigError(
+            f"the keys of {len(found)} providers are set, and none is named: {listed}",
+            hint=f"name one, or several in rank order: -p {found[0][0].name}",
+        )
+    preset, key = found[0]
+    if preset.kind in KINDS_NOT_YET:
+        raise ConfigError(
+            f"{key} is set, but the preset {preset.name} is not available yet",
+            hint="name another provider with -p",
+        )
+    note = f"{key} is the only key set: using the preset {preset.name}"
+    return [_preset_choice(preset, 1)], [note]
+
+
+def key_set(preset: Preset, environment: Environment) -> str | None:
+    """Return the preferred variable of a preset that is set, None where none is."""
+    return next((name for name in preset.key_env if environment.is_set(name)), None)
+
+
+def notes_hint(environment: Environment) -> str:
+    """Return what could not be read of `.env`, as the end of a hint about a missing variable."""
+    return "".join(f"; {note}" for note in environment.notes)
+
+
+def _preset_choice(preset: Preset, rank: int) -> Choice:
+    return Choice(f"-p {preset.name}", ProviderTable(preset=preset.name), rank)

@@ -1,0 +1,48 @@
+"""
+How long a run goes on while no provider does any good.
+
+Trouble begins with the first outcome that shows a provider unusable and ends with any that shows
+one usable; patience runs out when it has lasted too long. All instants are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+import math
+
+from aiq.model import Kind, Outcome
+
+FIRST_ANSWER_S = 60.0
+"""The default until some provider has answered at all; afterwards there is no limit."""
+
+_USABLE = frozenset({Kind.OK, Kind.BAD_REQUEST, Kind.CONTEXT_TOO_LONG})
+_SILENT = frozenset({Kind.CANCELLED})
+
+
+class Patience:
+    """Watches outcomes; `max_wait_s` None is the default."""
+
+    def __init__(self, max_wait_s: float | None) -> None:
+        self._max_wait_s = max_wait_s
+        self._since: float | None = None
+        self._has_answer = False
+        self.last_trouble: str | None = None
+
+    def note(self, provider: str, outcome: Outcome, now: float) -> None:
+        """Take an outcome into account."""
+        kind = outcome.kind
+        if kind in _USABLE:
+            self._since = None
+            self._has_answer = self._has_answer or kind is Kind.OK
+        elif kind not in _SILENT:
+            self.last_trouble = f"{provider}: {kind}: {outcome.message}"
+            if self._since is None:
+                self._since = now
+
+    @property
+    def ends_at(self) -> float:
+        """The instant at which it runs out; inf while there is no trouble or no limit."""
+        if self._since is None:
+            return math.inf
+        if self._max_wait_s is not None:
+            return self._since + self._max_wait_s
+        return math.inf if self._has_answer else self._since + FIRST_ANSWER_S

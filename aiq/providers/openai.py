@@ -1,0 +1,59 @@
+"""
+The OpenAI wire format, as spoken by OpenAI itself and by every compatible server.
+
+Requests are built here; replies are read in `openai_replies`, what went wrong in `openai_errors`.
+The four endpoints of an OpenAI Batch file are supported; chat is the one that other dialects can
+serve as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiq.model import Answer, Content, Endpoint, JsonObject, Problem
+from aiq.providers import json_text, openai_replies
+from aiq.providers.dialect import cap_names
+from aiq.redaction import Secret
+
+_PATHS = {endpoint: endpoint.value.removeprefix("/v1/") for endpoint in Endpoint}
+_CAP_FIELDS = {Endpoint.COMPLETIONS: "max_tokens", Endpoint.RESPONSES: "max_output_tokens"}
+
+
+class OpenAIDialect:
+    """A `Dialect`; it has no state, so one object serves every provider."""
+
+    def path(self, endpoint: Endpoint, model: str) -> str:  # noqa: ARG002 - the model is in the body
+        return _PATHS[endpoint]
+
+    def headers(self, key: Secret | None) -> list[tuple[str, str]]:
+        """Return the bearer credential; local servers often want none."""
+        return [] if key is None else [("Authorization", f"Bearer {key.reveal()}")]
+
+    def encode(
+        self, endpoint: Endpoint, body: JsonObject, *, model: str, cap: int | None, cap_field: str
+    ) -> bytes:
+        """
+        Return the body on the wire; `body` itself is left as it is.
+
+        `extra_body` is merged over the top level, as the vendor's own client does, but the model
+        stays the one the ledger names. A cap goes out under the server's name for it.
+        """
+        wire = {"model": model, **body}
+        extra = wire.pop("extra_body", None)
+        if isinstance(extra, dict):
+            wire.update(extra)
+        wire["model"] = model
+        if endpoint is not Endpoint.EMBEDDINGS:
+            own = [wire.pop(name, None) for name in cap_names(endpoint)]
+            sent = next((value for value in own if value is not None), cap)
+            if sent is not None:
+                wire[_CAP_FIELDS.get(endpoint, cap_field)] = sent
+        return json_text.encode(wire)
+
+    def read(
+        self, endpoint: Endpoint, status_code: int, headers: Mapping[str, str], body: bytes
+    ) -> Answer | Problem:
+        return openai_replies.read(endpoint, status_code, headers, body)
+
+    def content(self, endpoint: Endpoint, body: bytes) -> Content:
+        return openai_replies.content(endpoint, body)

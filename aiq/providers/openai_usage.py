@@ -1,0 +1,78 @@
+"""
+Tokens and cost as an OpenAI-shaped reply reports them, believed only as far as they make sense.
+
+Servers send strings, negatives, floats and 1e308 here. A count is an integer from 0 to 10 million
+or it is unknown; an unknown count never spoils the answer it came with.
+"""
+
+from __future__ import annotations
+
+import math
+
+from aiq.model import NANO_PER_USD, Usage
+
+_MOST_TOKENS = 10_000_000
+_MOST_USD = 1_000_000.0
+_TICKS_PER_NANO = 10  # xAI bills in ticks of 1e-10 USD
+
+
+def read_usage(wire: object) -> Usage:
+    """Read the `usage` object of any of the four endpoints; unusable counts are None."""
+    if not isinstance(wire, dict):
+        return Usage()
+    responses = "input_tokens" in wire
+    tokens_in = _count(wire.get("input_tokens" if responses else "prompt_tokens"))
+    tokens_out = _count(wire.get("output_tokens" if responses else "completion_tokens"))
+    cached = _detail(wire, "input_tokens_details", "cached_tokens")
+    if cached is None:
+        cached = _detail(wire, "prompt_tokens_details", "cached_tokens")
+    if cached is None:
+        cached = _count(wire.get("prompt_cache_hit_tokens"))  # DeepSeek
+    if cached is not None and (tokens_in is None or cached > tokens_in):
+        cached = None
+    if tokens_in is not None and tokens_out is not None:
+        tokens_out += _reasoning_beside(wire, tokens_in + tokens_out)
+    return Usage(input_tokens=tokens_in, output_tokens=tokens_out, cached_tokens=cached)
+
+
+def read_cost(wire: object) -> int | None:
+    """
+    Read the reply's own price in nano-dollars, or None.
+
+    OpenRouter's `cost` is in US dollars; with a key of the user's own (`is_byok`) it is only the
+    fee, and what the upstream charges is told beside it. xAI counts ticks.
+    """
+    if not isinstance(wire, dict):
+        return None
+    ticks = wire.get("cost_in_usd_ticks")
+    if type(ticks) is int and 0 <= ticks <= _MOST_USD * NANO_PER_USD * _TICKS_PER_NANO:
+        return round(ticks / _TICKS_PER_NANO)
+    cost = _usd(wire.get("cost"))
+    if cost is None:
+        return None
+    details = wire.get("cost_details")
+    if wire.get("is_byok") is True and isinstance(details, dict):
+        cost += _usd(details.get("upstream_inference_cost")) or 0.0
+    return round(cost * NANO_PER_USD)
+
+
+def _count(value: object) -> int | None:
+    """Return a plausible token count; bool is an int to Python, but not to us."""
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
+
+
+def _detail(wire: dict[str, object], group: str, name: str) -> int | None:
+    details = wire.get(group)
+    return _count(details.get(name)) if isinstance(details, dict) else None
+
+
+def _reasoning_beside(wire: dict[str, object], counted: int) -> int:
+    """Return the reasoning tokens that a server (xAI) leaves out of its completion tokens."""
+    reasoning = _detail(wire, "completion_tokens_details", "reasoning_tokens")
+    return reasoning if reasoning and wire.get("total_tokens") == counted + reasoning else 0
+
+
+def _usd(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= _MOST_USD and math.isfinite(value) else None

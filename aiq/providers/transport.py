@@ -1,0 +1,328 @@
+"""
+The sockets behind `httpx`: the only door to aiohttp.
+
+One call of `handle_async_request` is one HTTP request, never a hidden second one, and returns when
+the whole reply is there. No redirects, cookies, `.netrc` or environment; nothing is sent but the
+caller's headers, `Host` and `Content-Length`. A wall-clock limit is the caller's `asyncio.timeout`
+and arrives as cancellation; what had come by then is in the `Arrival` given with the request.
+
+Every failure leaves as an httpx exception (`_MAPPING`, in order), or as a `BrokenReply` once the
+status line is there. Messages are our own words: aiohttp's can quote a header, and so a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import re
+import socket
+import ssl
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+import aiohttp  # noqa: TID251 - this module is the one door
+import httpx
+import yarl
+from aiohttp.connector import Connection  # noqa: TID251 - this module is the one door
+from multidict import CIMultiDict
+
+from aiq.model import Flaw
+from aiq.providers.decoding import DecodeError, decoded
+from aiq.providers.exchange import (
+    Arrival,
+    BrokenReply,
+    CompleteResponse,
+    Gate,
+    UndecodableReply,
+    Withheld,
+)
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+"""Cap of a reply's body, as sent and as decoded."""
+
+MAX_HEADER_BYTES = 64 * 1024
+"""Cap of the status line and of each header; aiohttp counts 128 of them."""
+
+KEEPALIVE_S = 15.0
+"""An idle connection older than this is not reused: servers and NATs drop them unannounced."""
+
+DNS_TTL_S = 60
+
+CONNECTION_CHECK_S = 1.0
+"""How often a reply that keeps us waiting inside its body is checked for its connection."""
+
+_KEEPALIVE_OPTIONS = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5))
+"""Seconds idle, seconds between probes, probes: keeps a NAT open through a ten-minute answer."""
+
+_LARGE_BODY_BYTES = 1024 * 1024
+"""aiohttp warns about larger `bytes` and writes them at once; a file object goes in parts."""
+
+_ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_FRAMING = (b"content-length", b"transfer-encoding")
+_VISIBLE = re.compile(rb"[\t\x20-\x7e]*")
+
+_Ours: TypeAlias = type[httpx.TransportError | httpx.InvalidURL]
+
+_MAPPING: tuple[tuple[type[Exception], _Ours, str], ...] = (
+    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout, "no connection to {host} in time"),
+    (aiohttp.ServerTimeoutError, httpx.ReadTimeout, "no reply from {host} in time"),
+    (aiohttp.ClientHttpProxyError, httpx.ProxyError, "the proxy does not connect to {host}"),
+    (aiohttp.ClientProxyConnectionError, httpx.ProxyError, "cannot connect to the proxy"),
+    (aiohttp.ClientConnectorError, httpx.ConnectError, "cannot connect to {host}"),
+    (aiohttp.ServerFingerprintMismatch, httpx.ConnectError, "wrong certificate of {host}"),
+    (
+        aiohttp.ServerConnectionError,
+        httpx.RemoteProtocolError,
+        "{host} closed the connection without a reply",
+    ),
+    (aiohttp.ClientConnectionResetError, httpx.WriteError, "the connection to {host} broke"),
+    (aiohttp.ClientOSError, httpx.ReadError, "the connection to {host} broke"),
+    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError, "the reply of {host} broke off"),
+    (aiohttp.ClientResponseError, httpx.RemoteProtocolError, "{host} does not reply in HTTP"),
+    (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol, "the URL is not an http one"),
+    (aiohttp.InvalidURL, httpx.InvalidURL, "the URL has no host"),
+    (aiohttp.ClientError, httpx.NetworkError, "the connection to {host} failed"),
+    (TimeoutError, httpx.ReadTimeout, "no reply from {host} in time"),
+    (OSError, httpx.ReadError, "the connection to {host} broke"),
+    # Raised before the first byte leaves; its text may quote a header.
+    (ValueError, httpx.LocalProtocolError, "the URL or a header cannot be sent"),
+)
+"""Failures before the status line: aiohttp's, httpx's, our words. The first that matches counts."""
+
+_FAILURES = (aiohttp.ClientError, OSError, ValueError)
+
+
+class SocketTransport(httpx.AsyncBaseTransport):
+    """
+    Keep-alive connections to one provider, without a limit of their own.
+
+    Belongs to the event loop of its first request. `connect_timeout_s` bounds DNS, TCP and TLS
+    together; no timer exists for a request on a reused connection.
+    """
+
+    def __init__(self, *, connect_timeout_s: float = 10.0, proxy: str | None = None) -> None:
+        self._connect_timeout_s = connect_timeout_s
+        self._proxy = proxy
+        self._session: aiohttp.ClientSession | None = None
+        self._checked: tuple[list[tuple[bytes, bytes]], CIMultiDict[str]] = ([], CIMultiDict())
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """
+        Send one request and return its complete reply; content, headers and status are there.
+
+        Raises BrokenReply if the reply breaks after its status line, another
+        `httpx.TransportError` or `httpx.InvalidURL` before it (`never_sent` tells them apart).
+        """
+        arrival: Arrival = request.extensions.get("arrival") or Arrival()
+        url, headers, body = _target(request), self._headers(request), await request.aread()
+        _GATE.set(request.extensions.get("gate"))
+        try:
+            reply = await self._opened().request(
+                request.method,
+                yarl.URL(url, encoded=True),
+                headers=headers,
+                data=io.BytesIO(body) if len(body) > _LARGE_BODY_BYTES else body or None,
+                allow_redirects=False,
+            )
+        except _FAILURES as error:
+            raise _translated(error, request) from error
+        arrival.status_code = reply.status
+        arrival.raw_headers = reply.raw_headers
+        await _receive(reply, arrival, request)
+        return _complete(reply, arrival, request)
+
+    def _headers(self, request: httpx.Request) -> CIMultiDict[str]:
+        """Return the headers to send; nearly always the same ones, so the last are kept."""
+        raw = request.headers.raw
+        if raw != self._checked[0]:
+            self._checked = (raw, _checked_headers(raw))
+        return self._checked[1]
+
+    async def aclose(self) -> None:
+        """Close every connection, those in use as well."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = _new_session(self._connect_timeout_s, self._proxy)
+        return self._session
+
+
+_GATE: ContextVar[Gate | None] = ContextVar("gate", default=None)
+"""The gate of the request that the current task is sending."""
+
+
+class _GatedConnector(aiohttp.TCPConnector):
+    """Asks once more, with a connection in hand, whether the request may still be sent."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        gate = _GATE.get()
+        if gate is not None and (reason := gate()) is not None:
+            connection.release()
+            raise Withheld(reason)
+        return connection
+
+
+def _new_session(connect_timeout_s: float, proxy: str | None) -> aiohttp.ClientSession:
+    session = aiohttp.ClientSession(
+        connector=_GatedConnector(
+            limit=0,
+            keepalive_timeout=KEEPALIVE_S,
+            ttl_dns_cache=DNS_TTL_S,
+            socket_factory=_new_socket,
+        ),
+        # A threshold below the limit would round it up to a whole second of the loop's clock.
+        timeout=aiohttp.ClientTimeout(connect=connect_timeout_s, ceil_threshold=connect_timeout_s),
+        proxy=proxy,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=_ADDED_BY_AIOHTTP,
+        auto_decompress=False,
+        trust_env=False,
+        max_line_size=MAX_HEADER_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
+    )
+    # A GET on a connection that turns out dead would be sent twice; there is no public switch.
+    session._retry_connection = False  # noqa: SLF001
+    return session
+
+
+def _new_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, *_ = address
+    new = socket.socket(family, kind, protocol)
+    new.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE_OPTIONS:
+        if hasattr(socket, name):
+            new.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return new
+
+
+def _target(request: httpx.Request) -> str:
+    if request.url.scheme not in ("http", "https"):
+        raise httpx.UnsupportedProtocol("the URL must start with http:// or https://")
+    return str(request.url)
+
+
+def _checked_headers(raw: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
+    """Refuse what would break the request, without quoting a value; leave framing to aiohttp."""
+    headers: CIMultiDict[str] = CIMultiDict()
+    for name, value in raw:
+        if not (_VISIBLE.fullmatch(value) and _VISIBLE.fullmatch(name)):
+            raise httpx.LocalProtocolError(
+                f"header {name!r} holds a line break, control or non-ASCII character"
+            )
+        if name.lower() not in _FRAMING:
+            headers.add(name.decode("ascii"), value.decode("ascii"))
+    return headers
+
+
+async def _receive(reply: aiohttp.ClientResponse, arrival: Arrival, request: httpx.Request) -> None:
+    """Read the body into `arrival`; the connection is back in the pool or closed afterwards."""
+    content, chunks, size = reply.content, arrival.chunks, 0
+    try:
+        while not content.at_eof():
+            chunk = await (content.readany() if content.is_eof() else _next_chunk(reply))
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise BrokenReply(
+                    f"the body is larger than {MAX_BODY_BYTES} bytes",
+                    request=request,
+                    arrival=arrival,
+                    flaw=Flaw.TOO_LARGE,
+                )
+    except _FAILURES as error:
+        raise BrokenReply(
+            f"the reply broke off after {size} bytes of its body",
+            request=request,
+            arrival=arrival,
+            flaw=Flaw.TRUNCATED,
+        ) from error
+    finally:
+        if not reply.closed:
+            reply.close()
+
+
+async def _next_chunk(reply: aiohttp.ClientResponse) -> bytes:
+    """
+    Wait for more of the body, looking now and then whether its connection still exists.
+
+    When chunk framing breaks in a later packet, aiohttp's compiled parser (seen in 3.14.5) closes
+    the connection and leaves the reader waiting for ever. A connection that is gone because the
+    body is complete is none of that: the rest sits in the buffer.
+    """
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONNECTION_CHECK_S):
+                return await reply.content.readany()
+        is_gone = reply.connection is None or reply.connection.transport is None
+        if is_gone and not reply.content.is_eof():
+            raise aiohttp.ClientPayloadError("the connection is gone and the body is not complete")
+
+
+def _complete(
+    reply: aiohttp.ClientResponse, arrival: Arrival, request: httpx.Request
+) -> httpx.Response:
+    body = arrival.body
+    encoding = reply.headers.get("Content-Encoding")
+    if encoding is not None:
+        try:
+            body = decoded(body, encoding, cap_bytes=MAX_BODY_BYTES)
+        except DecodeError as error:
+            raise UndecodableReply(
+                str(error), request=request, arrival=arrival, flaw=error.flaw
+            ) from error
+    return CompleteResponse(reply.status, reply.raw_headers, body, request)
+
+
+def _translated(
+    error: Exception, request: httpx.Request
+) -> httpx.TransportError | httpx.InvalidURL:
+    """Return the httpx exception for a failure before the status line."""
+    kind, words = next(
+        (ours, words) for theirs, ours, words in _MAPPING if isinstance(error, theirs)
+    )
+    message = words.format(host=request.url.netloc.decode("ascii"))
+    if reason := _reason(error):
+        message = f"{message}: {reason}"
+    if issubclass(kind, httpx.InvalidURL):
+        return kind(message)
+    return kind(message, request=request)
+
+
+def _reason(error: Exception) -> str:
+    """Return what the failure itself adds, without quoting anything that was sent; may be empty."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():  # older ones have no `os_error`
+            return _system_reason(error.certificate_error)
+        case aiohttp.ClientConnectorError():
+            return _system_reason(error.os_error)
+        case aiohttp.ClientHttpProxyError():
+            return f"HTTP {error.status}"
+        case aiohttp.ClientResponseError():
+            # The parser's own words stand before the colon, what it read after it.
+            return error.message.partition(":")[0][:100]
+        case OSError():
+            return _system_reason(error)
+    return ""
+
+
+def _system_reason(error: Exception) -> str:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"certificate refused, {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS failed, {(error.reason or 'unknown').lower().replace('_', ' ')}"
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)
+        case OSError(strerror=str(words)):
+            return words
+    return ""

@@ -1,0 +1,171 @@
+"""
+The state of a run for whoever looks at it: counts, figures and conditions, nothing that decides.
+
+`committed` is the only way in for results, so whatever is shown is durable. `snapshot` gives a
+frozen picture; a view that is slow, wrong or absent changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from aiq.clock import Clock
+from aiq.model import Billed, JobState, Kind, LedgerRow
+from aiq.policy.standing import Condition
+from aiq.run.fleet import Fleet
+from aiq.run.report import Ledger, RateMeter, Tally
+from aiq.run.settlement import REFUSED, TRUNCATED, Memo
+from aiq.store.writer import Write
+from aiq.store.writes import Lease, Reject, Settle
+
+
+class ProviderView(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider as it stands now; `tally` is live and only to be read."""
+
+    name: str
+    condition: Condition
+    next_try_s: float | None
+    in_flight: int
+    limit: int
+    tally: Tally
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at one instant; what `--limit` leaves out is not among its jobs."""
+
+    total: int
+    succeeded: int
+    failed: int
+    pending: int
+    running: int
+    in_flight: int
+    failovers: int
+    elapsed_s: float
+    rate_per_s: float
+    eta_s: float | None
+    tally: Tally
+    providers: tuple[ProviderView, ...]
+    last_error: str | None
+    is_draining: bool
+
+
+class Board:
+    """Keeps the figures of a run."""
+
+    def __init__(
+        self, fleet: Fleet, clock: Clock, *, counts: dict[JobState, int], limit: int | None = None
+    ) -> None:
+        self._fleet = fleet
+        self._clock = clock
+        self._began = clock.now()
+        self._meter = RateMeter(self._began)
+        self._counts = {state: counts.get(state, 0) for state in JobState}
+        self.skipped = self._counts[JobState.SUCCEEDED]
+        pending = self._counts[JobState.PENDING]
+        self._left_out = 0 if limit is None else max(0, pending - limit)
+        self.ledger = Ledger(fleet.providers)
+        self.failovers = 0
+        self.finished = 0
+        self.last_error: str | None = None
+        self.is_draining = False
+
+    def count(self, state: JobState) -> int:
+        """Return how many jobs of the scope are in this state, as committed."""
+        return self._counts[state]
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return self._clock.now() - self._began
+
+    def committed(self, writes: Sequence[Write]) -> None:
+        """Count what has just become durable."""
+        ended = 0
+        counts = self._counts
+        for write in writes:
+            if type(write) is Settle:
+                counts[JobState.RUNNING] -= 1
+                counts[write.state] += 1
+                ended += write.state is not JobState.PENDING
+                self._settled(write)
+            elif type(write) is Lease:
+                counts[JobState.PENDING] -= 1
+                counts[JobState.RUNNING] += 1
+            elif type(write) is Reject:
+                counts[JobState.PENDING] -= 1
+                counts[JobState.FAILED] += 1
+                ended += 1
+        if ended:
+            self.finished += ended
+            self._meter.add(self._clock.now(), ended)
+
+    def _settled(self, write: Settle) -> None:
+        memo = write.memo
+        assert isinstance(memo, Memo)  # noqa: S101 - every settle of a run carries one
+        is_ok = write.kind == Kind.OK
+        self.ledger.add(ledger_row(write, memo), write.latency_us / 1000 if is_ok else None)
+        was_sent = write.kind != Kind.CANCELLED or write.billed != Billed.NO
+        self.failovers += memo.is_failover and was_sent
+        if not is_ok and write.message and write.kind != Kind.CANCELLED:
+            self.last_error = f"{memo.provider}: {write.kind}: {write.message}"
+
+    def snapshot(self) -> Snapshot:
+        """Return the present picture."""
+        now = self._clock.now()
+        counts = self._counts
+        rate = self._meter.rate(now)
+        pending = counts[JobState.PENDING] - self._left_out
+        left = pending + counts[JobState.RUNNING]
+        return Snapshot(
+            total=sum(counts.values()) - self._left_out,
+            succeeded=counts[JobState.SUCCEEDED],
+            failed=counts[JobState.FAILED],
+            pending=pending,
+            running=counts[JobState.RUNNING],
+            in_flight=sum(p.standing.in_flight for p in self._fleet.providers.values()),
+            failovers=self.failovers,
+            elapsed_s=now - self._began,
+            rate_per_s=rate,
+            eta_s=left / rate if rate > 0 else None,
+            tally=self.ledger.total,
+            providers=tuple(self._views(now)),
+            last_error=self.last_error,
+            is_draining=self.is_draining,
+        )
+
+    def _views(self, now: float) -> list[ProviderView]:
+        views = []
+        for name, provider in self._fleet.providers.items():
+            condition = provider.standing.condition(now)
+            views.append(
+                ProviderView(
+                    name=name,
+                    condition=condition,
+                    next_try_s=None if condition.until is None else condition.until - now,
+                    in_flight=provider.standing.in_flight,
+                    limit=provider.standing.max_in_flight,
+                    tally=self.ledger.providers[name],
+                )
+            )
+        return views
+
+
+def ledger_row(write: Settle, memo: Memo) -> LedgerRow:
+    """Return what the figures take from a settled attempt."""
+    is_maybe = write.billed == Billed.MAYBE
+    return LedgerRow(
+        provider=memo.provider,
+        kind=write.kind,
+        billed=write.billed,
+        cost_nano=write.cost_nano,
+        unpriced=int(write.billed == Billed.YES and write.cost_nano is None),
+        bound_nano=memo.bound_nano if is_maybe else None,
+        unbounded=int(is_maybe and memo.bound_nano is None),
+        input_tokens=write.input_tokens or 0,
+        output_tokens=write.output_tokens or 0,
+        cached_tokens=write.cached_tokens or 0,
+        truncated=int(write.flags & TRUNCATED > 0),
+        refused=int(write.flags & REFUSED > 0),
+    )

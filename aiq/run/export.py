@@ -1,0 +1,235 @@
+"""
+Results out of the database: flat JSON lines, the OpenAI Batch output format, or CSV.
+
+Everything shown is derived from the stored reply at this moment. A stored reply whose digest no
+longer matches stops the export: a damaged answer is not handed out as a good one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from aiq.errors import InputError, Refused, StoreError, UnknownName
+from aiq.model import NANO_PER_USD, Content, Endpoint, JobState
+from aiq.prompts.shapes import BadLine, parse
+from aiq.providers import json_text
+from aiq.providers.dialect import Dialect
+from aiq.providers.openai import OpenAIDialect
+from aiq.run.export_formats import csv_header, csv_row, openai_line
+from aiq.run.job import shown_key
+from aiq.run.replacement import replaced
+from aiq.store import batches, reading
+from aiq.store.db import Database, open_for_reading
+from aiq.store.reading import FinishedJob
+
+STATES = {
+    "succeeded": (JobState.SUCCEEDED,),
+    "failed": (JobState.FAILED,),
+    "all": (JobState.SUCCEEDED, JobState.FAILED),
+}
+FORMATS = ("flat", "openai", "csv")
+
+_DIALECT: Dialect = OpenAIDialect()
+"""Who reads stored replies; every kind of provider there is speaks it."""
+
+
+async def export(
+    path: Path,
+    *,
+    batch: str | None,
+    format: str,  # noqa: A002 - the option's name
+    state: str,
+    output: Path | None,
+    protect: Sequence[Path],
+    stream: BinaryIO,
+    escape_controls: bool,
+) -> int:
+    """
+    Write the finished jobs of a batch in order of first ingest; return how many.
+
+    Args:
+        output: replaced atomically when everything is written; None writes to `stream`.
+        protect: files that must not be replaced; prompt files and database are added.
+        escape_controls: a terminal reads it, so no control character may reach it.
+
+    Raises:
+        UnknownName: no such database or batch, or several batches and none named.
+        InputError: the output is one of the protected files.
+        StoreError: the database cannot be read, or a stored answer is damaged.
+    """
+    if format not in FORMATS:
+        raise Refused(f"there is no format `{format}`", hint="choose flat, openai or csv")
+    if state not in STATES:
+        raise Refused(f"there is no state `{state}`", hint="choose succeeded, failed or all")
+    database = await open_for_reading(path)
+    try:
+        batch_id = await _batch_id(database, batch)
+        if output is None:
+            return await _write(database, batch_id, format, state, stream, escape=escape_controls)
+        refuse_overwrite(output, [*protect, *await _own_files(database)])
+        with replaced(output) as target:
+            return await _write(database, batch_id, format, state, target, escape=False)
+    finally:
+        await database.close()
+
+
+async def _own_files(database: Database) -> list[Path]:
+    """Return the database with the files beside it, and every prompt file it knows."""
+    path = database.path
+    beside = [path.with_name(path.name + end) for end in ("", "-wal", "-shm", ".lock")]
+    sources: list[str] = []
+    for batch in await batches.batches(database):
+        sources += await batches.source_paths(database, batch.id)
+    return [*beside, *map(Path, sources)]
+
+
+async def _batch_id(database: Database, name: str | None) -> int:
+    everything = await batches.batches(database)
+    found = [one for one in everything if name is None or one.name == name]
+    names = ", ".join(f"`{one.name}`" for one in everything[:10]) or "none"
+    if not found:
+        raise UnknownName(f"there is no batch `{name}`", hint=f"the batches are: {names}")
+    if len(found) > 1:
+        raise UnknownName(
+            f"the database holds {len(found)} batches: {names}",
+            hint=f"name one: `aiq export {found[0].name}`",
+        )
+    return found[0].id
+
+
+def refuse_overwrite(output: Path, protect: Sequence[Path]) -> None:
+    """Raise `InputError` if the output cannot be a file, or is one of the protected ones."""
+    if output.is_dir() or not output.parent.is_dir():
+        raise InputError(
+            f"{output} cannot be written: no such directory, or a directory itself",
+            hint="name a file in a directory that exists with `-o`",
+        )
+    real = output.resolve()
+    for path in protect:
+        if path.resolve() == real:
+            raise InputError(
+                f"{output} would be overwritten, and it is an input of aiq",
+                hint="name another file with `-o`",
+            )
+
+
+async def _write(
+    database: Database,
+    batch_id: int,
+    format: str,  # noqa: A002
+    state: str,
+    stream: BinaryIO,
+    *,
+    escape: bool,
+) -> int:
+    line = _LINES[format]
+    if format == "csv":
+        stream.write(_escaped(csv_header()) if escape else csv_header())
+    count = 0
+    async for jobs in reading.finished_jobs(database, batch_id, STATES[state]):
+        page = io.BytesIO()
+        for job in jobs:
+            page.write(line(job))
+        text = page.getvalue()
+        stream.write(_escaped(text) if escape else text)
+        count += len(jobs)
+    stream.flush()
+    return count
+
+
+def _escaped(text: bytes) -> bytes:
+    """Make control and direction characters visible; JSON keeps its meaning, lines their ends."""
+    shown = []
+    for char in text.decode().replace("\r\n", "\n"):
+        hidden = char != "\n" and unicodedata.category(char) in _HIDDEN_CATEGORIES
+        shown.append(_utf_16_escapes(char) if hidden else char)
+    return "".join(shown).encode()
+
+
+def _utf_16_escapes(char: str) -> str:
+    units = char.encode("utf-16-be")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
+
+
+# Cc control, Cf direction marks and zero width, Zl and Zp line breaks.
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp"})
+
+
+def content_of(job: FinishedJob) -> Content:
+    """Return what a person wants out of a job's stored reply; raises `StoreError` if damaged."""
+    if job.body is None:
+        return Content()
+    if hashlib.sha256(job.body).digest() != job.digest:
+        raise StoreError(
+            f"the stored answer of job `{shown_key(job.key)}` is damaged: its digest is another",
+            hint="restore a copy of the database; nothing was changed",
+        )
+    return _DIALECT.content(Endpoint(job.endpoint or Endpoint.CHAT), job.body)
+
+
+def flat(job: FinishedJob) -> dict[str, Any]:
+    """Return the contract's flat object of a job."""
+    is_answer = job.state is JobState.SUCCEEDED
+    found = content_of(job) if is_answer else Content()
+    row: dict[str, Any] = {
+        "id": shown_key(job.key),
+        "state": job.state.value,
+        "text": found.text,
+        "provider": job.provider,
+        "model": job.served_model or job.model,
+        "finish_reason": found.finish_reason,
+        "usage": {
+            "input_tokens": job.input_tokens,
+            "output_tokens": job.output_tokens,
+            "cached_tokens": job.cached_tokens,
+        },
+        "cost_usd": None if job.cost_nano is None else job.cost_nano / NANO_PER_USD,
+        "latency_ms": None if job.latency_us is None else round(job.latency_us / 1000, 3),
+        "attempts": job.attempts,
+        "error": None
+        if job.error_kind is None
+        else {
+            "kind": job.error_kind,
+            "message": job.error_message,
+            "status_code": job.status_code,
+        },
+        "metadata": _metadata(job.request),
+        "line": job.number,
+    }
+    for name in ("tool_calls", "embedding", "refusal"):
+        value = getattr(found, name)
+        if value is not None:
+            row[name] = value
+    return row
+
+
+def _metadata(line: bytes) -> dict[str, Any] | None:
+    try:
+        return parse(line).metadata
+    except BadLine:
+        return None
+
+
+def _flat_line(job: FinishedJob) -> bytes:
+    return json_text.encode(flat(job)) + b"\n"
+
+
+def _openai_line(job: FinishedJob) -> bytes:
+    content_of(job)
+    return json_text.encode(openai_line(job)) + b"\n"
+
+
+def _csv_line(job: FinishedJob) -> bytes:
+    return csv_row(flat(job))
+
+
+_LINES: dict[str, Callable[[FinishedJob], bytes]] = {
+    "flat": _flat_line,
+    "openai": _openai_line,
+    "csv": _csv_line,
+}

@@ -1,0 +1,54 @@
+"""What is said of providers and of failures beside the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from aiq.run.job import shown_key
+from aiq.store.attempts import Failures
+
+
+class ProviderFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider's name, what it is, and how it stands."""
+
+    name: str
+    kind: str
+    model: str | None
+    status: str
+    reason: str | None
+
+    def to_json(self) -> dict[str, object]:
+        """Return kind, model, status and reason."""
+        facts = msgspec.structs.asdict(self)
+        del facts["name"]
+        return facts
+
+
+class ErrorGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Failed jobs that failed alike, with one of them and its message as the sample."""
+
+    kind: str
+    provider: str | None
+    count: int
+    message: str | None
+    job: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return the contract's object."""
+        return msgspec.structs.asdict(self)
+
+
+def error_groups(failures: Iterable[Failures]) -> tuple[ErrorGroup, ...]:
+    """Return groups as users see them."""
+    return tuple(
+        ErrorGroup(
+            kind=one.kind,
+            provider=one.provider,
+            count=one.count,
+            message=one.message,
+            job=shown_key(one.job_key),
+        )
+        for one in failures
+    )

@@ -1,0 +1,331 @@
+"""
+Prompt files into jobs: in one transaction, in constant memory, all or nothing.
+
+Lines are read and parsed in chunks; for each, the store says which keys it knows, `disposition`
+decides what that means, and the chunk is written. Nothing is durable before every file was read to
+its end, so a killed or refused ingest leaves no half file behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import islice
+
+import msgspec
+
+from aiq.clock import Clock
+from aiq.errors import InputError
+from aiq.model import Endpoint, Prompt
+from aiq.prompts.lines import TOO_LONG, read_lines
+from aiq.prompts.shapes import BadLine, digest, parse
+from aiq.run.chunk_writes import ChunkWrites
+from aiq.run.disposition import Disposition, disposition
+from aiq.run.job import shown_key
+from aiq.run.request import Overlay, fingerprint
+from aiq.run.sources import Source
+from aiq.store import batches
+from aiq.store.batches import KnownJob, NewJob
+from aiq.store.db import Database
+
+CHUNK_LINES = 2000
+CHUNK_BYTES = 16 * 1024 * 1024
+STOP_CHECK_S = 0.1
+"""How often a reader that waits for its file looks whether it shall go on."""
+
+SHOWN = 20
+"""How many bad, changed or vanished lines a report names."""
+
+ORDINALS_KEPT = 100_000
+"""Repeated id-less lines whose count is kept in memory; beyond that, counting asks the store."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line that was read: a prompt, or the reason why it is none."""
+
+    number: int
+    data: bytes
+    prompt: Prompt | None
+    reason: str | None = None
+
+
+class BadLineReport(msgspec.Struct, frozen=True):
+    """A bad line for a list."""
+
+    file: str
+    line: int
+    reason: str
+
+
+class IngestReport(msgspec.Struct, kw_only=True):
+    """What an ingest did; the lists hold the first `SHOWN`, the counts all."""
+
+    added: int = 0
+    known: int = 0
+    changed: int = 0
+    changed_shown: list[str] = []
+    invalid: int = 0
+    invalid_shown: list[BadLineReport] = []
+    vanished: int = 0
+    vanished_shown: list[str] = []
+    mistyped_keys: dict[str, str] = {}
+
+
+class Stopped(Exception):
+    """The user stopped the ingest; nothing of it remains."""
+
+
+class Ingest:
+    """Takes prompt files into the store."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        overlays: dict[int, Overlay],
+        on_changed: str,
+        is_stopped: Callable[[], bool],
+        advanced: Callable[[int], None],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._overlays = overlays
+        self._on_changed = on_changed
+        self._is_stopped = is_stopped
+        self._advanced = advanced
+        self._ordinals: dict[bytes, int] = {}
+        self._counted_batch: int | None = None
+        self._newest = 0
+        self._next_id = 1
+        self._report = IngestReport()
+
+    async def take(
+        self, sources: Sequence[Source], *, finish: Callable[[IngestReport], Awaitable[None]]
+    ) -> IngestReport:
+        """
+        Ingest all files, or none.
+
+        Args:
+            finish: is given the whole report inside the transaction, before anything is durable;
+                it may write what belongs to it, or raise.
+
+        Raises:
+            InputError: a file cannot be read, or requests of finished jobs changed.
+            Stopped: the user stopped it.
+        """
+        try:
+            async with self._database.transaction():
+                self._newest = await batches.begin_ingest(self._database)
+                self._next_id = self._newest + 1
+                for source in sources:
+                    await self._read(source)
+                await self._seal(sources)
+                self._refuse_changed()
+                await finish(self._report)
+        except BaseException:
+            async with self._database.transaction():
+                await batches.abandon(self._database, [s.id for s in sources])
+            raise
+        return self._report
+
+    async def _seal(self, sources: Sequence[Source]) -> None:
+        self._report.vanished, vanished = await batches.seal(
+            self._database,
+            [source.id for source in sources],
+            newest=self._newest,
+            now_us=self._clock.utc_us(),
+            show=SHOWN,
+        )
+        self._report.vanished_shown = [
+            shown_key(key) if isinstance(key, str) else f"line {number}" for key, number in vanished
+        ]
+
+    def _refuse_changed(self) -> None:
+        report = self._report
+        if not report.changed or self._on_changed != "error":
+            return
+        shown = ", ".join(f"`{key}`" for key in report.changed_shown[:5])
+        more = ", …" if report.changed > 5 else ""
+        raise InputError(
+            f"the request of {report.changed:,} finished job(s) has changed: {shown}{more}",
+            hint="give `--on-changed rerun` to ask (and pay) again, or `--on-changed keep` to"
+            " leave their answers as they are",
+        )
+
+    async def _read(self, source: Source) -> None:
+        name = "stdin" if source.path is None else str(source.path)
+        lines = read_lines(source.path)
+        if source.batch.id != self._counted_batch:
+            self._ordinals.clear()
+            self._counted_batch = source.batch.id
+        is_first = True
+        while True:
+            chunk = await self._next_chunk(lines)
+            if not chunk and not is_first:
+                return
+            invalid = await self._take_chunk(source, chunk)
+            await batches.replace_invalid(self._database, source.id, invalid, first=is_first)
+            self._report.invalid += len(invalid)
+            room = SHOWN - len(self._report.invalid_shown)
+            self._report.invalid_shown += [
+                BadLineReport(name, number, reason) for number, reason in invalid[:room]
+            ]
+            is_first = False
+            self._advanced(len(chunk))
+
+    async def _next_chunk(self, lines: Iterator[tuple[int, bytes | None]]) -> list[Line]:
+        """Read in a thread, which may wait for a pipe; whoever stops the run does not wait too."""
+        reading = asyncio.ensure_future(
+            asyncio.to_thread(_next_chunk, lines, self._report.mistyped_keys)
+        )
+        while not reading.done():
+            await asyncio.wait({reading}, timeout=STOP_CHECK_S)
+            if self._is_stopped():
+                reading.cancel()
+                raise Stopped
+        return reading.result()
+
+    async def _take_chunk(self, source: Source, chunk: Sequence[Line]) -> list[tuple[int, str]]:
+        """Write the good lines of a chunk; return the bad ones."""
+        invalid = [(line.number, line.reason) for line in chunk if line.reason is not None]
+        keyed, twice = self._keyed([line for line in chunk if line.prompt is not None])
+        batch_id = source.batch.id
+        known = await batches.known_jobs(
+            self._database, batch_id, [key for key, _ in keyed], newest=self._newest
+        )
+        keyed = await self._renumbered(batch_id, keyed, known)
+        writes = ChunkWrites()
+        for key, line in keyed:
+            prompt = line.prompt
+            if prompt is None:
+                continue
+            new = NewJob(
+                key,
+                source.id,
+                line.number,
+                prompt.priority,
+                None if prompt.endpoint is Endpoint.CHAT else prompt.endpoint.value,
+                prompt.model,
+                line.data,
+            )
+            what = self._disposition(source, prompt, line, known.get(key))
+            if what is Disposition.DUPLICATE:
+                twice.append(line)
+            else:
+                writes.add(what, new, known.get(key))
+                self._note(what, key)
+        await writes.write(self._database, batch_id, first_id=self._next_id)
+        self._next_id += len(writes.new)
+        invalid += [(line.number, _duplicate(line)) for line in twice]
+        return sorted(invalid)
+
+    def _disposition(
+        self, source: Source, prompt: Prompt, line: Line, known: KnownJob | None
+    ) -> Disposition:
+        overlay = self._overlays[source.batch.id]
+        return disposition(
+            known,
+            line=line.data,
+            asked=lambda: fingerprint(overlay.request(prompt)),
+            was_asked=lambda: fingerprint(overlay.request(parse(known.line))) if known else b"",
+            on_changed=self._on_changed,
+        )
+
+    def _note(self, what: Disposition, key: str | bytes) -> None:
+        report = self._report
+        if what is Disposition.NEW:
+            report.added += 1
+            return
+        report.known += 1
+        if what in (Disposition.CONFLICT, Disposition.RERUN, Disposition.KEPT):
+            report.changed += 1
+            if len(report.changed_shown) < SHOWN:
+                report.changed_shown.append(shown_key(key))
+
+    def _keyed(self, lines: Sequence[Line]) -> tuple[list[tuple[str | bytes, Line]], list[Line]]:
+        """Give each line its key; return them and the lines whose id stood earlier in the chunk."""
+        keyed: dict[str | bytes, Line] = {}
+        twice = []
+        for line in lines:
+            given = line.prompt.id if line.prompt else None
+            if given is None:
+                keyed[self._next_key(digest(line.data), keyed)] = line
+            elif given in keyed:
+                twice.append(line)
+            else:
+                keyed[given] = line
+        return list(keyed.items()), twice
+
+    def _next_key(self, first: bytes, keyed: dict[str | bytes, Line]) -> bytes:
+        """Return the key of the next line with this digest: its ordinal among equals counts."""
+        ordinal = self._ordinals.get(first, 1 if first in keyed else 0)
+        if ordinal:
+            self._count(first, ordinal + 1)
+        return _ordinal_key(first, ordinal)
+
+    def _count(self, first: bytes, ordinal: int) -> None:
+        self._ordinals.pop(first, None)  # what was met last is forgotten last
+        if len(self._ordinals) >= ORDINALS_KEPT:
+            self._ordinals.pop(next(iter(self._ordinals)))
+        self._ordinals[first] = ordinal
+
+    async def _renumbered(
+        self,
+        batch_id: int,
+        keyed: list[tuple[str | bytes, Line]],
+        known: dict[str | bytes, KnownJob],
+    ) -> list[tuple[str | bytes, Line]]:
+        """Id-less lines that stood in an earlier chunk are the next of their equals."""
+        result = []
+        taken = {key for key, _ in keyed}
+        for key, line in keyed:
+            fresh = key
+            while isinstance(fresh, bytes) and (
+                (fresh in taken and fresh != key) or (fresh in known and known[fresh].is_seen)
+            ):
+                first = digest(line.data)
+                ordinal = self._ordinals.get(first, 1)
+                self._count(first, ordinal + 1)
+                fresh = _ordinal_key(first, ordinal)
+                known |= await batches.known_jobs(
+                    self._database, batch_id, [fresh], newest=self._newest
+                )
+            taken.add(fresh)
+            result.append((fresh, line))
+        return result
+
+
+def _next_chunk(
+    lines: Iterator[tuple[int, bytes | None]], mistyped_keys: dict[str, str]
+) -> list[Line]:
+    """Read and parse the next lines: 2,000, or 16 MiB if that comes first."""
+    chunk = []
+    size = 0
+    for number, data in islice(lines, CHUNK_LINES):
+        chunk.append(_parsed(number, data, mistyped_keys))
+        size += len(data or b"")
+        if size >= CHUNK_BYTES:
+            break
+    return chunk
+
+
+def _parsed(number: int, data: bytes | None, mistyped_keys: dict[str, str]) -> Line:
+    if data is None:
+        return Line(number, b"", None, TOO_LONG)
+    try:
+        return Line(number, data, parse(data, mistyped_keys))
+    except BadLine as bad:
+        return Line(number, b"", None, str(bad))
+
+
+def _ordinal_key(first: bytes, ordinal: int) -> bytes:
+    if not ordinal:
+        return first
+    return hashlib.blake2b(first + ordinal.to_bytes(8, "big"), digest_size=16).digest()
+
+
+def _duplicate(line: Line) -> str:
+    shown = line.prompt.id if line.prompt else None
+    return f"the id `{shown}` stands on an earlier line"

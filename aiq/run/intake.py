@@ -1,0 +1,144 @@
+"""From the user's wish to the jobs of a run: prompt files, failed jobs, or what is unfinished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from aiq.clock import Clock
+from aiq.config import Settings
+from aiq.errors import InputError, UnknownName
+from aiq.run.ingest import Ingest, IngestReport
+from aiq.run.observer import Observer
+from aiq.run.options import Requeue, RunOptions
+from aiq.run.request import Overlay
+from aiq.run.sources import Source, open_sources
+from aiq.run.work import Work
+from aiq.store import batches, jobs
+from aiq.store.batches import Batch
+from aiq.store.db import Database
+from aiq.store.jobs import Scope
+
+
+class Intake:
+    """Finds the work of a run."""
+
+    def __init__(
+        self, options: RunOptions, settings: Settings, *, observer: Observer, clock: Clock
+    ) -> None:
+        self._options = options
+        self._settings = settings
+        self._observer = observer
+        self._clock = clock
+
+    async def take(self, database: Database, *, is_stopped: Callable[[], bool]) -> Work:
+        """
+        Read the files, requeue, or find what is unfinished; nothing is sent here.
+
+        Raises `Refused` for what cannot be taken, `Stopped` when the user stopped it.
+        """
+        if self._options.requeue is not None:
+            return await self._requeued(database, self._options.requeue)
+        if self._options.files:
+            return await self._ingested(database, is_stopped)
+        return await self._unfinished(database)
+
+    async def _requeued(self, database: Database, requeue: Requeue) -> Work:
+        chosen = await _named_batches(database, requeue.batch)
+        await self._keep_flags(database, chosen)
+        count = await jobs.requeue(
+            database,
+            [batch.id for batch in chosen],
+            kinds=requeue.kinds,
+            except_kinds=requeue.except_kinds,
+        )
+        scope = Scope(batches=tuple(batch.id for batch in chosen), chosen=True)
+        return Work(
+            scope=scope,
+            batches=tuple(chosen),
+            overlays=self._overlays(chosen),
+            ingest=IngestReport(),
+            requeued=count,
+            only_requeue=not requeue.run_them,
+        )
+
+    async def _unfinished(self, database: Database) -> Work:
+        unsealed = await batches.unsealed_paths(database)
+        if unsealed:
+            raise InputError(
+                f"{unsealed[0]} was not read to its end the last time",
+                hint=f"give it again: `aiq run {unsealed[0]}`",
+            )
+        everything = await batches.batches(database)
+        if not everything:
+            raise UnknownName(
+                f"{self._options.database} holds no batch yet",
+                hint="name a prompt file: `aiq run prompts.jsonl`",
+            )
+        await self._keep_flags(database, everything)
+        return Work(
+            scope=Scope(batches=tuple(batch.id for batch in everything)),
+            batches=tuple(everything),
+            overlays=self._overlays(everything),
+            ingest=IngestReport(),
+        )
+
+    async def _ingested(self, database: Database, is_stopped: Callable[[], bool]) -> Work:
+        sources = await open_sources(
+            database, self._options.files, name=self._options.name, now_us=self._clock.utc_us()
+        )
+        own = tuple({source.batch.id: source.batch for source in sources}.values())
+        overlays = self._overlays(own)
+        ingest = Ingest(
+            database,
+            clock=self._clock,
+            overlays=overlays,
+            on_changed=self._settings.run.on_changed,
+            is_stopped=is_stopped,
+            advanced=self._observer.reading,
+        )
+
+        async def finish(report: IngestReport) -> None:
+            self._refuse_bad_lines(report)
+            await self._keep_flags(database, own)
+
+        report = await ingest.take(sources, finish=finish)
+        self._observer.ingested(report)
+        return Work(scope=_scope(sources, own), batches=own, overlays=overlays, ingest=report)
+
+    def _refuse_bad_lines(self, report: IngestReport) -> None:
+        if self._options.strict and report.invalid:
+            self._observer.ingested(report)
+            raise InputError(
+                f"{report.invalid:,} line(s) are not valid, and `--strict` takes none",
+                hint="fix them (`aiq check` lists all), or run without `--strict`",
+            )
+
+    def _overlays(self, chosen: Sequence[Batch]) -> dict[int, Overlay]:
+        return {
+            batch.id: Overlay(self._settings.defaults, self._options.flags.over(batch.flags))
+            for batch in chosen
+        }
+
+    async def _keep_flags(self, database: Database, chosen: Sequence[Batch]) -> None:
+        for batch in chosen:
+            flags = self._options.flags.over(batch.flags).to_json()
+            if flags != batch.flags:
+                await batches.keep_flags(database, batch.id, flags)
+
+
+def _scope(sources: Sequence[Source], own: Sequence[Batch]) -> Scope:
+    return Scope(
+        batches=tuple(batch.id for batch in own), sources=tuple(source.id for source in sources)
+    )
+
+
+async def _named_batches(database: Database, name: str | None) -> list[Batch]:
+    """Return the batch of this name, or all without a name; raises `UnknownName`."""
+    everything = await batches.batches(database)
+    if name is None:
+        return everything
+    found = [batch for batch in everything if batch.name == name]
+    if not found:
+        names = ", ".join(f"`{batch.name}`" for batch in everything[:10]) or "none"
+        raise UnknownName(f"there is no batch `{name}`", hint=f"the batches are: {names}")
+    return found

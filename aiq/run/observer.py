@@ -1,0 +1,91 @@
+"""
+Who watches a run: told what happens, never asked.
+
+A view that fails is dropped with one sentence and the run goes on without it; removing the view
+changes no result.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from aiq.run.board import Snapshot
+from aiq.run.ingest import IngestReport
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is about to happen, before the first send."""
+
+    batches: tuple[str, ...]
+    pending: int
+    skipped: int
+    candidates: tuple[tuple[str, str | None], ...]
+    """Providers in rank order, each with the model for prompts that name none."""
+    estimated_nano: int | None
+    """About what the pending jobs cost at the first candidate; None: its price is unknown."""
+
+
+class Observer(Protocol):
+    """What a run tells."""
+
+    def note(self, sentence: str) -> None:
+        """Something the user should know, once."""
+
+    def reading(self, lines: int) -> None:
+        """So many more lines have been read."""
+
+    def ingested(self, report: IngestReport) -> None:
+        """All files are read and sealed."""
+
+    def plan(self, plan: Plan) -> None:
+        """This is what will be done."""
+
+    def tick(self, snapshot: Snapshot) -> None:
+        """Four times a second: this is how it stands."""
+
+    def close(self) -> None:
+        """Nothing more will come; leave the screen as it should stay."""
+
+
+class Guarded:
+    """An observer that cannot hurt: its first exception is its last word."""
+
+    def __init__(self, inner: Observer) -> None:
+        self._inner: Observer | None = inner
+
+    def note(self, sentence: str) -> None:
+        self._tell("note", sentence)
+
+    def reading(self, lines: int) -> None:
+        self._tell("reading", lines)
+
+    def ingested(self, report: IngestReport) -> None:
+        self._tell("ingested", report)
+
+    def plan(self, plan: Plan) -> None:
+        self._tell("plan", plan)
+
+    def tick(self, snapshot: Snapshot) -> None:
+        self._tell("tick", snapshot)
+
+    def close(self) -> None:
+        self._tell("close")
+
+    def _tell(self, what: str, *about: object) -> None:
+        if self._inner is None:
+            return
+        try:
+            getattr(self._inner, what)(*about)
+        except Exception as error:  # noqa: BLE001 - a view may fail in any way and must not matter
+            failed, self._inner = self._inner, None
+            _last_word(failed, error)
+
+
+def _last_word(observer: Observer, error: Exception) -> None:
+    try:
+        observer.close()
+        observer.note(f"the progress view failed ({type(error).__name__}); the run goes on")
+    except Exception:  # noqa: BLE001, S110 - it has just failed; silence is all it can still do
+        pass

@@ -1,0 +1,82 @@
+"""
+What a signal asks for, and how long the run may take over it.
+
+The first SIGINT, SIGTERM or SIGHUP stops sending and lets what is in flight finish: 120 s after
+SIGINT, 25 s after the others, because a container is killed after thirty. The second aborts. The
+third ends the process at once; the ledger's leases make even that honest. What the caller ignores
+(`nohup`, a script's background job) stays ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+from aiq.errors import ExitCode
+
+DRAIN_S = {signal.SIGINT: 120.0, signal.SIGTERM: 25.0, signal.SIGHUP: 25.0}
+
+
+class Signals:
+    """Counts signals and calls whoever has to act on them; `leave` restores the screen."""
+
+    def __init__(self, *, leave: Callable[[], None]) -> None:
+        self._leave = leave
+        self.first: signal.Signals | None = None
+        self._count = 0
+        self._stop: Callable[[], None] | None = None
+        self._abort: Callable[[], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the user asked to stop."""
+        return self.first is not None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit status that says so."""
+        return ExitCode.SIGINT if self.first is signal.SIGINT else ExitCode.SIGTERM
+
+    def tell(self, *, stop: Callable[[], None], abort: Callable[[], None]) -> None:
+        """From now on call these; at once if a signal came before."""
+        self._stop, self._abort = stop, abort
+        if self._count >= 1:
+            stop()
+        if self._count >= 2:
+            abort()
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals over while the block runs."""
+        loop = asyncio.get_running_loop()
+        heard = [n for n in DRAIN_S if signal.getsignal(n) is not signal.SIG_IGN]
+        for number in heard:
+            loop.add_signal_handler(number, self._received, number)
+        try:
+            yield
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            for number in heard:
+                loop.remove_signal_handler(number)
+
+    def _received(self, number: signal.Signals) -> None:
+        self._count += 1
+        if self._count == 1:
+            self.first = number
+            self._timer = asyncio.get_running_loop().call_later(DRAIN_S[number], self._give_up)
+            if self._stop is not None:
+                self._stop()
+        elif self._count == 2:
+            self._give_up()
+        else:
+            self._leave()
+            os._exit(int(self.exit_code))
+
+    def _give_up(self) -> None:
+        if self._abort is not None:
+            self._abort()

@@ -1,0 +1,174 @@
+"""What `status` shows: counts, cost and providers, out of the ledger, during a run or after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aiq.clock import rfc3339
+from aiq.errors import UnknownName
+from aiq.model import JobState, Kind
+from aiq.run.facts import ErrorGroup, ProviderFacts, error_groups
+from aiq.run.report import Ledger, provider_json, usd
+from aiq.store import attempts, batches, reading
+from aiq.store.attempts import CandidateState
+from aiq.store.db import Database, open_for_reading
+from aiq.store.lock import is_held
+from aiq.store.reading import BatchCounts
+
+_STATUS_OF_KIND = {
+    Kind.OK: "healthy",
+    Kind.BAD_REQUEST: "healthy",
+    Kind.CONTEXT_TOO_LONG: "healthy",
+    Kind.RATE_LIMITED: "degraded",
+    Kind.AUTH: "disabled",
+    Kind.OUT_OF_CREDIT: "disabled",
+    Kind.NOT_FOUND: "disabled",
+}
+
+
+class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch; `cost_usd` None means nothing of its cost is known."""
+
+    name: str
+    total: int
+    pending: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    invalid: int
+    cost_usd: float | None
+    unread: bool = False
+
+    def to_json(self) -> dict[str, object]:
+        """Return the batch's object of the JSON contract."""
+        return msgspec.structs.asdict(self)
+
+
+class RunInfo(msgspec.Struct, frozen=True):
+    """The run that is at work on the database."""
+
+    pid: int
+    host: str
+    started_at: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A database at a glance."""
+
+    db: str
+    batches: tuple[BatchStatus, ...]
+    ledger: Ledger
+    providers: tuple[ProviderFacts, ...]
+    in_flight: dict[str, int]
+    errors: tuple[ErrorGroup, ...]
+    run: RunInfo | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contract's object (`design` 11)."""
+        total = self.ledger.total
+        return {
+            "db": self.db,
+            "batches": [batch.to_json() for batch in self.batches],
+            "totals": {
+                name: sum(getattr(batch, name) for batch in self.batches)
+                for name in ("total", *(state.value for state in JobState), "invalid")
+            },
+            "cost_usd": total.cost_usd,
+            "cost_complete": not total.unpriced,
+            "possibly_paid": total.possibly_paid(),
+            "tokens": total.tokens(),
+            "latency_ms": total.latency.to_json(),
+            "providers": [
+                provider_json(
+                    facts.name,
+                    self.ledger.providers[facts.name],
+                    facts.to_json(),
+                    in_flight=self.in_flight.get(facts.name, 0),
+                )
+                for facts in self.providers
+            ],
+            "errors": [group.to_json() for group in self.errors],
+            "run": msgspec.structs.asdict(self.run) if self.run else None,
+        }
+
+
+async def read_status(path: Path, batch: str | None) -> Status:
+    """
+    Read the state of a database, of one batch or of all.
+
+    Raises:
+        UnknownName: there is no such database or batch.
+        StoreError: the database cannot be read.
+    """
+    database = await open_for_reading(path)
+    try:
+        return await _read(database, path, batch)
+    finally:
+        await database.close()
+
+
+async def _read(database: Database, path: Path, batch: str | None) -> Status:
+    counts = await reading.batch_counts(database)
+    wanted = None
+    if batch is not None:
+        counts = [one for one in counts if one.name == batch]
+        if not counts:
+            raise UnknownName(f"there is no batch `{batch}`", hint="`aiq status` lists them")
+        wanted = [counts[0].id]
+    costs = await attempts.cost_by_batch(database)
+    candidates = await attempts.candidate_states(database)
+    ledger = Ledger(dict.fromkeys(one.provider for one in candidates))
+    for row in await attempts.sums(database, wanted):
+        ledger.add(row)
+    for provider, ms, count in await attempts.latencies(database, wanted):
+        ledger.add_latency(provider, ms, count)
+    is_running = is_held(path)
+    run = await batches.last_run(database) if is_running else None
+    return Status(
+        db=str(path),
+        batches=tuple(_batch(one, *costs.get(one.id, (0, 0))) for one in counts),
+        ledger=ledger,
+        providers=tuple(_facts(candidates)),
+        in_flight=_in_flight(candidates) if is_running else {},
+        errors=error_groups(await attempts.failures(database, wanted)),
+        run=RunInfo(run.pid, run.host, rfc3339(run.started_at)) if run else None,
+    )
+
+
+def _batch(counts: BatchCounts, cost_nano: int, unpriced: int) -> BatchStatus:
+    states = {state.value: counts.states.get(state, 0) for state in JobState}
+    return BatchStatus(
+        name=counts.name,
+        total=sum(states.values()),
+        **states,
+        invalid=counts.invalid,
+        cost_usd=usd(cost_nano, unpriced),
+        unread=counts.unread,
+    )
+
+
+def _facts(candidates: list[CandidateState]) -> list[ProviderFacts]:
+    """Return one entry a provider; with several models, the one asked last in the list stands."""
+    facts: dict[str, ProviderFacts] = {}
+    for one in candidates:
+        kind = Kind(one.last_kind) if one.last_kind else None
+        status = "unknown" if kind is None else _STATUS_OF_KIND.get(kind, "unhealthy")
+        facts[one.provider] = ProviderFacts(
+            name=one.provider,
+            kind=one.kind,
+            model=one.model,
+            status=status,
+            reason=None if status in ("healthy", "unknown") else f"{kind}: {one.last_message}",
+        )
+    return list(facts.values())
+
+
+def _in_flight(candidates: list[CandidateState]) -> dict[str, int]:
+    flying: dict[str, int] = {}
+    for one in candidates:
+        flying[one.provider] = flying.get(one.provider, 0) + one.in_flight
+    return flying

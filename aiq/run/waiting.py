@@ -1,0 +1,74 @@
+"""
+Jobs that wait for their turn: in lanes of equals, or for the end of a back-off.
+
+Jobs with the same candidates in the same order stand in one lane; when the head of a lane cannot
+go, nobody behind it can, so a look at each lane is enough however many jobs wait. The pool bounds
+how many there are by not reading more.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import deque
+
+from aiq.policy.routing import Candidate, Go, Never, Wait
+from aiq.run.job import Job
+
+
+class Waiting:
+    """All jobs in memory that are not in flight."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[tuple[Candidate, ...], deque[Job]] = {}
+        self._backoff: list[tuple[float, int, Job]] = []
+        self._order = itertools.count()
+        self._in_lanes = 0
+        self.bytes = 0
+        """Bytes of the lines of all these jobs."""
+        self.next_at = math.inf
+        """When it is worth asking again, as of the last `take`."""
+
+    def __len__(self) -> int:
+        return self._in_lanes + len(self._backoff)
+
+    def add(self, job: Job, *, first: bool = False) -> None:
+        """Queue a job; one that was already tried goes to the head of its lane."""
+        lane = self._lanes.setdefault(job.lane(), deque())
+        (lane.appendleft if first else lane.append)(job)
+        self._in_lanes += 1
+        self.bytes += job.size
+
+    def back_off(self, job: Job, until: float) -> None:
+        """Keep a job away until the instant."""
+        heapq.heappush(self._backoff, (until, next(self._order), job))
+        self.bytes += job.size
+
+    def take(self, now: float) -> tuple[Job, Go | Never] | None:
+        """Return the most urgent job that can go, or will never; None when all have to wait."""
+        while self._backoff and self._backoff[0][0] <= now:
+            job = heapq.heappop(self._backoff)[2]
+            self.bytes -= job.size
+            self.add(job, first=True)
+        self.next_at = self._backoff[0][0] if self._backoff else math.inf
+        best: tuple[int, tuple[Candidate, ...], Go | Never] | None = None
+        for key, lane in self._lanes.items():
+            if best is not None and lane[0].priority <= best[0]:
+                continue
+            choice = lane[0].route(now)
+            if isinstance(choice, Wait):
+                if choice.until is not None:
+                    self.next_at = min(self.next_at, choice.until)
+            else:
+                best = (lane[0].priority, key, choice)
+        if best is None:
+            return None
+        _, key, choice = best
+        lane = self._lanes[key]
+        job = lane.popleft()
+        self._in_lanes -= 1
+        self.bytes -= job.size
+        if not lane:
+            del self._lanes[key]
+        return job, choice

@@ -1,0 +1,289 @@
+"""
+Batches, the files they come from, and the transaction that takes a file's lines in.
+
+An ingest is one transaction, so a killed or refused one leaves nothing behind but a source that is
+not sealed. Inside it, `seen` holds which older jobs were met again: what is asked for twice is a
+duplicate, what was not met has vanished from its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from aiq.model import JobState
+from aiq.store.db import Database, Row
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """A named set of jobs and the flags it was started with."""
+
+    id: int
+    name: str
+    flags: bytes
+
+
+class RunRow(msgspec.Struct, frozen=True):
+    """Who runs, or ran last."""
+
+    pid: int
+    host: str
+    started_at: int
+
+
+class KnownJob(msgspec.Struct, frozen=True):
+    """What the store knows under a key when a line with that key is read."""
+
+    id: int
+    state: JobState
+    is_seen: bool
+    source_id: int | None
+    number: int
+    priority: int
+    line: bytes
+    fingerprint: bytes | None
+    """Of the question that its answer answers; None without an answer."""
+
+
+class NewJob(msgspec.Struct, frozen=True):
+    """A line that becomes a job."""
+
+    key: str | bytes
+    source_id: int
+    number: int
+    priority: int
+    endpoint: str | None
+    model: str | None
+    line: bytes
+
+
+async def batches(database: Database) -> list[Batch]:
+    """Return all batches in order of creation."""
+    return [Batch(*row) for row in await database.rows(_BATCHES + " ORDER BY id")]
+
+
+_BATCHES = "SELECT id, name, flags FROM batch"
+
+
+async def last_run(database: Database) -> RunRow | None:
+    """Return the newest run."""
+    row = await database.row("SELECT pid, host, started_at FROM run ORDER BY id DESC LIMIT 1")
+    return RunRow(*row) if row else None
+
+
+async def batch_named(database: Database, name: str) -> Batch | None:
+    """Return the batch of this name."""
+    row = await database.row(_BATCHES + " WHERE name = ?", (name,))
+    return Batch(*row) if row else None
+
+
+async def add_batch(database: Database, name: str, *, flags: bytes, now_us: int) -> Batch:
+    """Create a batch."""
+    await database.rows(
+        "INSERT INTO batch (name, created_at, flags) VALUES (?, ?, ?)", (name, now_us, flags)
+    )
+    found = await batch_named(database, name)
+    if found is None:
+        raise RuntimeError("the batch just added is not there")
+    return found
+
+
+async def keep_flags(database: Database, batch_id: int, flags: bytes) -> None:
+    """Store the flags a later run is to reuse."""
+    await database.rows("UPDATE batch SET flags = ? WHERE id = ?", (flags, batch_id))
+
+
+async def source_paths(database: Database, batch_id: int) -> list[str]:
+    """Return the paths a batch came from."""
+    rows = await database.rows(
+        "SELECT path FROM source WHERE batch_id = ? ORDER BY id", (batch_id,)
+    )
+    return [row[0] for row in rows]
+
+
+async def unsealed_paths(database: Database) -> list[str]:
+    """Return the files whose ingest never came to its end."""
+    rows = await database.rows(
+        "SELECT path FROM source WHERE sealed_at IS NULL OR opened_at IS NOT NULL ORDER BY id"
+    )
+    return [row[0] for row in rows]
+
+
+async def open_source(database: Database, batch_id: int, path: str, *, now_us: int) -> int:
+    """Return the source row of a path, adding it where it is new; its ingest begins."""
+    await database.rows(
+        "INSERT INTO source (batch_id, path, opened_at) VALUES (?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET opened_at = excluded.opened_at",
+        (batch_id, path, now_us),
+    )
+    row = await database.row(
+        "SELECT id FROM source WHERE batch_id = ? AND path = ?", (batch_id, path)
+    )
+    return int(row[0]) if row else 0
+
+
+async def abandon(database: Database, sources: Sequence[int]) -> None:
+    """End a refused ingest: known sources are as before, new ones and their batches forgotten."""
+    ids = msgspec.json.encode(sources).decode()
+    await database.rows(
+        "UPDATE source SET opened_at = NULL WHERE id IN (SELECT value FROM json_each(?))", (ids,)
+    )
+    await database.rows(
+        "DELETE FROM source WHERE sealed_at IS NULL AND id IN (SELECT value FROM json_each(?))",
+        (ids,),
+    )
+    await database.rows(
+        "DELETE FROM batch WHERE NOT EXISTS (SELECT 1 FROM source WHERE batch_id = batch.id)"
+    )
+
+
+async def begin_ingest(database: Database) -> int:
+    """Prepare `seen`, inside the ingest's transaction; return the newest job there is."""
+    await database.rows("DELETE FROM temp.seen")
+    row = await database.row("SELECT coalesce(max(id), 0) FROM job")
+    return int(row[0]) if row else 0
+
+
+async def known_jobs(
+    database: Database, batch_id: int, keys: Sequence[str | bytes], *, newest: int
+) -> dict[str | bytes, KnownJob]:
+    """
+    Look up which keys already have a job.
+
+    A job younger than `newest` was made by this ingest, so it has been seen.
+    """
+    found: dict[str | bytes, KnownJob] = {}
+    for start in range(0, len(keys), _LOOKUP):
+        part = keys[start : start + _LOOKUP]
+        marks = ", ".join("?" * len(part))
+        rows = await database.rows(_KNOWN.replace("{keys}", marks), (newest, batch_id, *part))
+        for key, job_id, state, is_seen, *rest in rows:
+            found[key] = KnownJob(job_id, JobState(state), bool(is_seen), *rest)
+    return found
+
+
+_LOOKUP = 1000
+_KNOWN = """
+SELECT job.key, job.id, job.state, job.id > ? OR seen.job_id IS NOT NULL,
+  job.source_id, job.line, job.priority, request.line, answer.fingerprint
+FROM job JOIN request ON request.job_id = job.id
+  LEFT JOIN temp.seen ON seen.job_id = job.id
+  LEFT JOIN answer ON answer.job_id = job.id
+WHERE job.batch_id = ? AND job.key IN ({keys})
+"""
+
+
+async def add_jobs(
+    database: Database, batch_id: int, jobs: Sequence[NewJob], *, first_id: int
+) -> None:
+    """Insert jobs in order, numbered from `first_id`."""
+    await database.many(
+        "INSERT INTO job (id, batch_id, key, source_id, line, priority, endpoint, model, state)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
+        [
+            (first_id + n, batch_id, j.key, j.source_id, j.number, j.priority, j.endpoint, j.model)
+            for n, j in enumerate(jobs)
+        ],
+    )
+    await database.many(
+        "INSERT INTO request (job_id, line) VALUES (?, ?)",
+        [(first_id + n, j.line) for n, j in enumerate(jobs)],
+    )
+
+
+async def meet_again(database: Database, job_ids: Sequence[int]) -> None:
+    """Note that known jobs are still in their file."""
+    await database.many("INSERT INTO temp.seen (job_id) VALUES (?)", [(i,) for i in job_ids])
+
+
+async def move_lines(database: Database, jobs: Sequence[tuple[int, NewJob]]) -> None:
+    """Known jobs stand elsewhere now, or their line says something else about them."""
+    await database.many(
+        "UPDATE job SET source_id = ?, line = ?, priority = ?, endpoint = ?, model = ?"
+        " WHERE id = ?",
+        [(j.source_id, j.number, j.priority, j.endpoint, j.model, job_id) for job_id, j in jobs],
+    )
+    await database.many(
+        "UPDATE request SET line = ? WHERE job_id = ?", [(j.line, job_id) for job_id, j in jobs]
+    )
+
+
+async def keep_lines(database: Database, jobs: Sequence[tuple[int, NewJob]]) -> None:
+    """Known jobs stand elsewhere now but keep the line that their answer answers."""
+    await database.many(
+        "UPDATE job SET source_id = ?, line = ? WHERE id = ?",
+        [(j.source_id, j.number, job_id) for job_id, j in jobs],
+    )
+
+
+async def replace_requests(database: Database, job_ids: Sequence[int]) -> None:
+    """Jobs without an answer whose request changed start over with the new one."""
+    await database.many(
+        "UPDATE job SET state = 'pending', fresh_from = attempts, not_before = NULL,"
+        " error_kind = NULL, error_message = NULL"
+        " WHERE id = ? AND state IN ('pending', 'failed', 'cancelled')",
+        [(job_id,) for job_id in job_ids],
+    )
+
+
+async def rerun(database: Database, job_ids: Sequence[int]) -> None:
+    """Jobs with an answer are to get a new one; the old one stays until it is there."""
+    await database.many(
+        "UPDATE job SET state = 'pending', fresh_from = attempts"
+        " WHERE id = ? AND state = 'succeeded'",
+        [(job_id,) for job_id in job_ids],
+    )
+
+
+async def restore(database: Database, job_ids: Sequence[int]) -> None:
+    """Jobs that were to be asked again are not: what they ask has an answer already."""
+    await database.many(
+        "UPDATE job SET state = 'succeeded', not_before = NULL, error_kind = NULL,"
+        " error_message = NULL WHERE id = ? AND state IN ('pending', 'failed')"
+        " AND EXISTS (SELECT 1 FROM answer WHERE answer.job_id = job.id)",
+        [(job_id,) for job_id in job_ids],
+    )
+
+
+async def replace_invalid(
+    database: Database, source_id: int, lines: Sequence[tuple[int, str]], *, first: bool
+) -> None:
+    """Store the bad lines of a source; with `first`, those of its last ingest go."""
+    if first:
+        await database.rows("DELETE FROM invalid_line WHERE source_id = ?", (source_id,))
+    await database.many(
+        "INSERT INTO invalid_line (source_id, line, reason) VALUES (?, ?, ?)",
+        [(source_id, number, reason) for number, reason in lines],
+    )
+
+
+async def seal(
+    database: Database, sources: Sequence[int], *, newest: int, now_us: int, show: int
+) -> tuple[int, list[Row]]:
+    """
+    End an ingest: mark its sources read, and withdraw jobs whose line is gone.
+
+    Return how many of those are unfinished, and (key, line) of the first `show`.
+    """
+    ids = msgspec.json.encode(sources).decode()
+    vanished = await database.rows(_VANISHED, (ids, newest, show))
+    (count,) = await database.row(_COUNT_VANISHED, (ids, newest)) or (0,)
+    await database.rows(_WITHDRAW, (ids, newest))
+    await database.rows(
+        "UPDATE source SET sealed_at = ?, opened_at = NULL"
+        " WHERE id IN (SELECT value FROM json_each(?))",
+        (now_us, ids),
+    )
+    await database.rows("DELETE FROM temp.seen")
+    return int(count), vanished
+
+
+_GONE = """
+FROM job WHERE source_id IN (SELECT value FROM json_each(?)) AND id <= ?
+  AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.job_id = job.id)
+"""
+_UNFINISHED = " AND state IN ('pending', 'running')"
+_VANISHED = f"SELECT key, line {_GONE} {_UNFINISHED} ORDER BY id LIMIT ?"
+_COUNT_VANISHED = f"SELECT count(*) {_GONE} {_UNFINISHED}"
+_WITHDRAW = f"UPDATE job SET source_id = NULL WHERE id IN (SELECT id {_GONE})"

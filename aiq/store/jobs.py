@@ -1,0 +1,361 @@
+"""
+Jobs as a run reads them: recovery of what a dead run left, pages of pending jobs, requeueing.
+
+These run on the writing connection of the one run that owns the database. A scope says which jobs
+a run is about: those whose line is in the given sources, or those chosen by `retry-failed`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from aiq.model import Endpoint, JobState, Kind
+from aiq.store.db import Database, Row
+
+PAGE_JOBS = 512
+PAGE_BYTES = 8 * 1024 * 1024
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The jobs of a run.
+
+    `batches` are tried in this order. With `sources`, only jobs whose line is in one of them; else
+    every job whose line is still in some file. With `chosen`, only jobs that `requeue` chose.
+    """
+
+    batches: tuple[int, ...]
+    sources: tuple[int, ...] | None = None
+    chosen: bool = False
+
+
+class PendingJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as it is read ahead."""
+
+    id: int
+    batch_id: int
+    key: str | bytes
+    line: bytes
+    priority: int
+    attempts: int
+    history: Counter[tuple[str, Kind]]
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """Where reading ahead stands: pages come by batch, then priority, then order of ingest."""
+
+    batch: int = 0
+    fresh: bool = True
+    """Jobs that a dead run left leased come after all fresh ones."""
+    priority: int = 2**63 - 1
+    """No prompt's is higher."""
+    job_id: int = 0
+
+
+async def recover(database: Database, *, now_us: int, fail_unknown: bool) -> int:
+    """
+    Settle what a dead run left leased, and return how many jobs that were.
+
+    Their attempts may have been answered and paid, and are closed as such. The jobs become pending,
+    or failed if the user never wants a request of unknown outcome repeated.
+    """
+    async with database.transaction():
+        left = await database.changed(_CLOSE_DEAD_ATTEMPTS)
+        if left:
+            await database.rows(_FAIL_DEAD_JOBS if fail_unknown else _RELEASE_DEAD_JOBS)
+        await database.rows(_FORGET_BACKOFF, (now_us, now_us))
+        await database.rows(_END_DEAD_RUNS, (now_us,))
+    return left
+
+
+# CROSS JOIN fixes the order, batches first, so that the index by state is used.
+_CLOSE_DEAD_ATTEMPTS = """
+UPDATE attempt SET kind = 'interrupted', cause = 'crash', billed = 'maybe',
+  message = 'the run ended before the answer was stored'
+WHERE kind IS NULL AND id IN (
+  SELECT job.lease FROM batch CROSS JOIN job ON job.batch_id = batch.id AND job.state = 'running')
+"""
+_DEAD_JOBS = """
+WHERE id IN (
+  SELECT job.id FROM batch CROSS JOIN job ON job.batch_id = batch.id AND job.state = 'running')
+"""
+_RELEASE_DEAD_JOBS = f"UPDATE job SET state = 'pending', lease = NULL, not_before = 0 {_DEAD_JOBS}"
+_FAIL_DEAD_JOBS = f"""
+UPDATE job SET state = 'failed', lease = NULL, error_kind = 'interrupted',
+  error_message = 'the run ended before the answer was stored'
+{_DEAD_JOBS}
+"""
+_FORGET_BACKOFF = """
+UPDATE job SET not_before = ?
+FROM batch WHERE job.batch_id = batch.id AND job.state = 'pending' AND job.not_before > ?
+"""
+_END_DEAD_RUNS = "UPDATE run SET ended_at = ? WHERE ended_at IS NULL"
+
+
+class BegunRun(msgspec.Struct, frozen=True):
+    """A run that has begun; `last_attempt` is the newest in the ledger before it."""
+
+    id: int
+    started_at: int
+    last_attempt: int
+
+
+async def begin_run(database: Database, *, pid: int, host: str, now_us: int) -> BegunRun:
+    """Record who runs from now on."""
+    async with database.transaction():
+        await database.rows(
+            "INSERT INTO run (pid, host, started_at) VALUES (?, ?, ?)", (pid, host, now_us)
+        )
+        (run_id,) = await database.row("SELECT max(id) FROM run") or (0,)
+        (last,) = await database.row("SELECT coalesce(max(id), 0) FROM attempt") or (0,)
+    return BegunRun(run_id, now_us, last)
+
+
+async def end_run(database: Database, *, run_id: int, now_us: int) -> None:
+    """Record that a run is over."""
+    async with database.transaction():
+        await database.rows("UPDATE run SET ended_at = ? WHERE id = ?", (now_us, run_id))
+
+
+async def candidate_ids(database: Database) -> dict[tuple[str, str, str], int]:
+    """Return the rows of providers and models by provider, kind and model."""
+    rows = await database.rows("SELECT provider, kind, model, id FROM candidate")
+    return {(provider, kind, model): number for provider, kind, model, number in rows}
+
+
+async def page(
+    database: Database, scope: Scope, cursor: Cursor, *, before_us: int
+) -> tuple[list[PendingJob], Cursor | None]:
+    """
+    Read the next pending jobs of the scope, and where to go on; None when there are no more.
+
+    A page ends at 512 jobs or 8 MiB of lines, whichever comes first. `before_us` is when the run
+    began: what it releases itself comes back through memory, not through here.
+    """
+    at: Cursor | None = cursor
+    while at is not None and at.batch < len(scope.batches):
+        heads = await database.rows(
+            _FRESH_PAGE if at.fresh else _LATER_PAGE,
+            {
+                "batch": scope.batches[at.batch],
+                "before": before_us,
+                "priority": at.priority,
+                "job": at.job_id,
+                **scope_parameters(scope),
+            },
+        )
+        if heads:
+            taken = _within_bytes(heads)
+            last = taken[-1]
+            rest = msgspec.structs.replace(at, priority=last[2], job_id=last[0])
+            return await _with_lines(database, scope.batches[at.batch], taken), rest
+        at = _next_pass(at)
+    return [], None
+
+
+def _next_pass(cursor: Cursor) -> Cursor:
+    if cursor.fresh:
+        return Cursor(batch=cursor.batch, fresh=False)
+    return Cursor(batch=cursor.batch + 1)
+
+
+def scope_parameters(scope: Scope) -> dict[str, object]:
+    """Return the named parameters of `IN_SCOPE`, and the batches as JSON."""
+    return {
+        "batches": _as_json(scope.batches),
+        "chosen": scope.chosen,
+        "sources": None if scope.sources is None else _as_json(scope.sources),
+    }
+
+
+def _as_json(values: Sequence[object]) -> str:
+    """Hand a list to SQL, where `json_each` reads it."""
+    return msgspec.json.encode(values).decode()
+
+
+IN_SCOPE = """
+CASE WHEN :chosen THEN job.id IN (SELECT job_id FROM temp.chosen)
+  ELSE job.source_id IS NOT NULL
+    AND (:sources IS NULL OR job.source_id IN (SELECT value FROM json_each(:sources))) END
+"""
+_HEADS = f"""
+SELECT job.id, job.key, job.priority, job.attempts, job.fresh_from, length(request.line)
+FROM job JOIN request ON request.job_id = job.id
+WHERE job.batch_id = :batch AND job.state = 'pending' AND {{place}} AND {{which}} AND {IN_SCOPE}
+ORDER BY job.priority DESC, job.id LIMIT {PAGE_JOBS}
+"""
+_SAME_PRIORITY = "job.priority = :priority AND job.id > :job"
+_LOWER_PRIORITY = "job.priority < :priority"
+_FRESH = "job.not_before IS NULL"
+_LATER = "job.not_before <= :before"
+
+
+def _page_sql(which: str) -> str:
+    """Two seeks in the index, first what is left of this priority: `OR` would read it all anew."""
+    same = _HEADS.format(place=_SAME_PRIORITY, which=which)
+    lower = _HEADS.format(place=_LOWER_PRIORITY, which=which)
+    return f"SELECT * FROM ({same}) UNION ALL SELECT * FROM ({lower}) LIMIT {PAGE_JOBS}"
+
+
+_FRESH_PAGE = _page_sql(_FRESH)
+_LATER_PAGE = _page_sql(_LATER)
+
+
+def _within_bytes(heads: Sequence[Row]) -> Sequence[Row]:
+    size = 0
+    for index, head in enumerate(heads):
+        size += head[5]
+        if size > PAGE_BYTES and index:
+            return heads[:index]
+    return heads
+
+
+async def _with_lines(database: Database, batch_id: int, heads: Sequence[Row]) -> list[PendingJob]:
+    lines: dict[int, bytes] = dict(
+        await database.rows(_LINES, (_as_json([head[0] for head in heads]),))
+    )
+    tried = [head[0] for head in heads if head[3] > head[4]]
+    histories = await _histories(database, tried) if tried else {}
+    return [
+        PendingJob(
+            id=job_id,
+            batch_id=batch_id,
+            key=key,
+            line=lines[job_id],
+            priority=priority,
+            attempts=attempts,
+            history=histories.get(job_id) or Counter(),
+        )
+        for job_id, key, priority, attempts, _, _ in heads
+    ]
+
+
+_LINES = """
+SELECT job_id, line FROM request WHERE job_id IN (SELECT value FROM json_each(?))
+"""
+
+
+async def _histories(
+    database: Database, job_ids: Sequence[int]
+) -> dict[int, Counter[tuple[str, Kind]]]:
+    """
+    Rebuild what jobs remember, from the ledger; what we ended ourselves is not held against them.
+
+    Nor is `not_found`: the address may be right now, and another model may be asked for.
+    """
+    histories: dict[int, Counter[tuple[str, Kind]]] = {}
+    for job_id, provider, kind, count in await database.rows(_HISTORIES, (_as_json(job_ids),)):
+        histories.setdefault(job_id, Counter())[provider, Kind(kind)] = count
+    return histories
+
+
+_HISTORIES = """
+SELECT job.id, candidate.provider, attempt.kind, count(*)
+FROM job JOIN attempt ON attempt.job_id = job.id AND attempt.number > job.fresh_from
+  JOIN candidate ON candidate.id = attempt.candidate_id
+WHERE job.id IN (SELECT value FROM json_each(?))
+  AND attempt.cause IS NULL
+  AND attempt.kind IN ('connect', 'interrupted', 'auth', 'context_too_long', 'server_error',
+                       'bad_response')
+GROUP BY job.id, candidate.provider, attempt.kind
+"""
+
+
+async def requeue(
+    database: Database,
+    batches: Sequence[int],
+    *,
+    kinds: Sequence[str] | None,
+    except_kinds: Sequence[str],
+) -> int:
+    """
+    Make failed jobs pending again and choose them as the scope of this run; return how many.
+
+    `kinds` None means all. Their counts and rejections are cleared, never the ledger.
+    """
+    async with database.transaction():
+        await database.rows("DELETE FROM temp.chosen")
+        chosen = await database.changed(
+            _CHOOSE,
+            {
+                "batches": _as_json(batches),
+                "kinds": None if kinds is None else _as_json(kinds),
+                "except": _as_json(except_kinds),
+            },
+        )
+        await database.rows(_REQUEUE)
+    return chosen
+
+
+_CHOOSE = """
+INSERT INTO temp.chosen
+SELECT job.id FROM job
+WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND job.state = 'failed'
+  AND job.source_id IS NOT NULL
+  AND (:kinds IS NULL OR job.error_kind IN (SELECT value FROM json_each(:kinds)))
+  AND job.error_kind NOT IN (SELECT value FROM json_each(:except))
+"""
+_REQUEUE = """
+UPDATE job SET state = 'pending', fresh_from = attempts, error_kind = NULL, error_message = NULL
+FROM temp.chosen WHERE job.id = chosen.job_id AND job.state = 'failed'
+"""
+
+
+async def counts(database: Database, scope: Scope) -> dict[JobState, int]:
+    """Count the jobs of the scope by state."""
+    found = await database.rows(_COUNTS, scope_parameters(scope))
+    return {JobState(state): count for state, count in found}
+
+
+_COUNTS = f"""
+SELECT job.state, count(*) FROM job
+WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND {IN_SCOPE}
+GROUP BY job.state
+"""
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Pending jobs by what they ask for: text to be written, or vectors."""
+
+    texts: int = 0
+    text_bytes: int = 0
+    vectors: int = 0
+    vector_bytes: int = 0
+
+    @property
+    def jobs(self) -> int:
+        """All of them."""
+        return self.texts + self.vectors
+
+
+async def pending_load(database: Database, scope: Scope) -> Load:
+    """Return how many jobs of the scope are pending, and the bytes of their lines."""
+    row = await database.row(_PENDING_LOAD, scope_parameters(scope))
+    return Load(*(value or 0 for value in row)) if row else Load()
+
+
+_PENDING_LOAD = f"""
+SELECT sum(job.endpoint IS NOT '{Endpoint.EMBEDDINGS}'),
+  sum(CASE WHEN job.endpoint IS NOT '{Endpoint.EMBEDDINGS}' THEN length(request.line) END),
+  sum(job.endpoint IS '{Endpoint.EMBEDDINGS}'),
+  sum(CASE WHEN job.endpoint IS '{Endpoint.EMBEDDINGS}' THEN length(request.line) END)
+FROM job JOIN request ON request.job_id = job.id
+WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND job.state = 'pending'
+  AND {IN_SCOPE}
+"""
+
+
+async def needs_model(database: Database, scope: Scope) -> bool:
+    """Whether a pending job of the scope leaves the choice of the model to us."""
+    return await database.row(_NEEDS_MODEL, scope_parameters(scope)) is not None
+
+
+_NEEDS_MODEL = f"""
+SELECT 1 FROM job
+WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND job.state = 'pending'
+  AND job.model IS NULL AND {IN_SCOPE}
+LIMIT 1
+"""

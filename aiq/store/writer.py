@@ -1,0 +1,181 @@
+"""
+The one task that writes while a run is going, committing in groups.
+
+Callers hand in writes and never await SQL, so a cancelled caller cannot leave half a transaction.
+A group closes at 64 writes or 20 ms after its first, at once when nothing more is arriving; while
+a commit runs the next group keeps growing, up to 1,024. Writes handed in together stay together.
+What was written is reported to the run only after its commit returned: done means durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+from aiq.errors import StoreError
+from aiq.store.db import Database, is_busy
+from aiq.store.writes import Lease, NewCandidate, Reject, Settle, apply
+
+Write: TypeAlias = Lease | Settle | Reject | NewCandidate
+
+GROUP_SIZE = 64
+GROUP_S = 0.020
+GROUP_LIMIT = 1024
+QUIET_PASSES = 2
+"""Passes of the event loop without a new write that count as "nothing more is arriving": a reply
+takes two, one for its bytes and one for the task that waited for them."""
+
+BUSY_TRIES = 3
+"""Each waits SQLite's own 10 s for whoever holds the file."""
+
+
+class Writer:
+    """
+    Owns the writing connection during a run.
+
+    `committed` is called after each commit with what it wrote. When a commit fails for good,
+    `failure` is set, every waiting lease gets it, and nothing more is written.
+    """
+
+    def __init__(
+        self, database: Database, *, run_id: int, committed: Callable[[Sequence[Write]], None]
+    ) -> None:
+        self._database = database
+        self._run_id = run_id
+        self._committed = committed
+        self._queue: deque[tuple[tuple[Write, ...], asyncio.Future[None] | None]] = deque()
+        self._waiting = 0
+        self._arrived = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        self.failure: BaseException | None = None
+        self.unsaved = 0
+        """Settled attempts that are not committed yet."""
+        self.unsaved_bytes = 0
+
+    def start(self, *, ended: Callable[[], None]) -> None:
+        """Begin to write; `close` ends it. `ended` is called when writing stops for any reason."""
+        self._task = asyncio.create_task(self._write(), name="writer")
+        self._task.add_done_callback(lambda _: ended())
+
+    def submit(self, *writes: Write) -> None:
+        """Hand in writes that belong into one transaction."""
+        self._enqueue(writes, None)
+
+    def lease(self, *writes: Write) -> asyncio.Future[None]:
+        """Hand in writes and return what tells when they are durable; raises if they never are."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._enqueue(writes, done)
+        return done
+
+    def _enqueue(self, writes: tuple[Write, ...], done: asyncio.Future[None] | None) -> None:
+        if self.failure is not None:
+            if done is not None:
+                done.set_exception(self.failure)
+            return
+        for write in writes:
+            if type(write) is Settle:
+                self.unsaved += 1
+                self.unsaved_bytes += write.size
+        self._queue.append((writes, done))
+        self._waiting += len(writes)
+        self._arrived.set()
+
+    async def close(self) -> None:
+        """Write what was handed in, then stop; raises what made writing fail."""
+        self._closing = True
+        self._arrived.set()
+        if self._task is not None:
+            await asyncio.shield(self._task)
+        if self.failure is not None:
+            raise self.failure
+
+    async def _write(self) -> None:
+        while True:
+            await self._arrived.wait()
+            await self._gather()
+            writes, waiters = self._take()
+            if writes:
+                try:
+                    await self._commit(writes)
+                    self._finish(writes, waiters)
+                except BaseException as error:  # noqa: BLE001 - whatever it is, the run must stop
+                    self._fail(error, waiters)
+                    return
+            if not self._queue:
+                if self._closing:
+                    return
+                self._arrived.clear()
+
+    async def _gather(self) -> None:
+        """Let a group grow while writes keep arriving."""
+        loop = asyncio.get_running_loop()
+        closes_at = loop.time() + GROUP_S
+        quiet = 0
+        while self._waiting < GROUP_SIZE and quiet < QUIET_PASSES and loop.time() < closes_at:
+            before = self._waiting
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if self._waiting == before else 0
+
+    def _take(self) -> tuple[list[Write], list[asyncio.Future[None]]]:
+        """Return the next group; the end of an attempt that begins in it waits for the next one."""
+        writes: list[Write] = []
+        waiters: list[asyncio.Future[None]] = []
+        begun: set[int] = set()
+        while self._queue and (not writes or len(writes) + len(self._queue[0][0]) <= GROUP_LIMIT):
+            if _ends_one_of(begun, self._queue[0][0]):
+                break
+            together, done = self._queue.popleft()
+            for write in together:
+                writes.append(write)
+                if type(write) is Lease:
+                    begun.add(write.attempt_id)
+            if done is not None:
+                waiters.append(done)
+        self._waiting -= len(writes)
+        return writes, waiters
+
+    async def _commit(self, writes: Sequence[Write]) -> None:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(is_busy),
+            stop=stop_after_attempt(BUSY_TRIES),
+            wait=wait_exponential(multiplier=0.1, max=1),
+            reraise=True,
+        )
+        await retrying(self._apply, writes)
+
+    async def _apply(self, writes: Sequence[Write]) -> None:
+        await apply(
+            self._database,
+            run_id=self._run_id,
+            settles=[w for w in writes if type(w) is Settle],
+            leases=[w for w in writes if type(w) is Lease],
+            rejects=[w for w in writes if type(w) is Reject],
+            candidates=[w for w in writes if type(w) is NewCandidate],
+        )
+
+    def _finish(self, writes: Sequence[Write], waiters: Sequence[asyncio.Future[None]]) -> None:
+        for write in writes:
+            if type(write) is Settle:
+                self.unsaved -= 1
+                self.unsaved_bytes -= write.size
+        self._committed(writes)
+        for done in waiters:
+            if not done.done():
+                done.set_result(None)
+
+    def _fail(self, error: BaseException, waiters: Sequence[asyncio.Future[None]]) -> None:
+        self.failure = error
+        left = [done for _, done in self._queue if done is not None]
+        self._queue.clear()
+        for done in (*waiters, *left):
+            if not done.done():
+                done.set_exception(StoreError("the database could not be written"))
+
+
+def _ends_one_of(attempts: set[int], writes: Sequence[Write]) -> bool:
+    return not attempts.isdisjoint([w.attempt_id for w in writes if type(w) is Settle])

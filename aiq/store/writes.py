@@ -1,0 +1,240 @@
+"""
+What the run asks the store to write, and the SQL that writes a whole group of it at once.
+
+Every transition names the state and the lease it expects and reports how many rows it changed; a
+group in which one row did not change is rolled back as a whole and is a mistake of ours. Rows go
+in as multi-row VALUES, because one statement per group costs one hand-over of the interpreter lock
+instead of one per row.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, LiteralString
+
+import msgspec
+
+from aiq.model import JobState
+from aiq.store.db import Database
+
+CHUNKS = (256, 64, 16, 4, 1)
+"""Rows per statement: few sizes, so that prepared statements are reused."""
+
+
+class NewCandidate(msgspec.Struct, frozen=True):
+    """A provider and model that is asked for the first time in this database."""
+
+    id: int
+    provider: str
+    kind: str
+    model: str
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """A job becomes `running` under a new attempt."""
+
+    attempt_id: int
+    job_id: int
+    number: int
+    candidate_id: int
+    started_at: int
+    bound_nano: int | None
+
+
+class StoredAnswer(msgspec.Struct, frozen=True):
+    """The reply that makes a job succeed."""
+
+    fingerprint: bytes
+    digest: bytes
+    body: bytes
+
+
+class Settle(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt ends, and its job moves to `state`."""
+
+    attempt_id: int
+    job_id: int
+    kind: str
+    billed: str
+    latency_us: int
+    state: JobState
+    cause: str | None = None
+    status_code: int | None = None
+    code: str | None = None
+    message: str | None = None
+    request_id: str | None = None
+    served_model: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    cost_nano: int | None = None
+    price_source: str | None = None
+    flags: int = 0
+    not_before: int | None = None
+    answer: StoredAnswer | None = None
+    bad_reply: bytes | None = None
+    memo: object = None
+    """Whatever the run wants back once this is committed; the store does not look at it."""
+
+    def __post_init__(self) -> None:
+        if (self.state is JobState.SUCCEEDED) != (self.answer is not None):
+            raise ValueError("a job succeeds with an answer, and only then has a new one")
+
+    @property
+    def size(self) -> int:
+        """Bytes of body that are lost if this is not written."""
+        return len(self.answer.body) if self.answer else 0
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """A pending job fails without a further attempt."""
+
+    job_id: int
+    kind: str
+    message: str
+
+
+class StaleWrite(RuntimeError):
+    """A transition met another state or lease than it names: a mistake of ours, nothing written."""
+
+
+async def apply(
+    database: Database,
+    *,
+    run_id: int,
+    settles: Sequence[Settle],
+    leases: Sequence[Lease],
+    rejects: Sequence[Reject],
+    candidates: Sequence[NewCandidate],
+) -> None:
+    """Write a group in one transaction: first what ended, then what begins."""
+    async with database.transaction():
+        if settles:
+            await _settle(database, settles)
+        if rejects:
+            await _exactly(database, _REJECT_JOB, [(r.job_id, r.kind, r.message) for r in rejects])
+        if candidates:
+            await _exactly(
+                database, _ADD_CANDIDATE, [msgspec.structs.astuple(c) for c in candidates]
+            )
+        if leases:
+            await _exactly(
+                database, _LEASE_JOB, [(x.job_id, x.attempt_id, x.number) for x in leases]
+            )
+            await _exactly(
+                database,
+                _OPEN_ATTEMPT,
+                [
+                    (
+                        x.attempt_id,
+                        x.job_id,
+                        x.number,
+                        run_id,
+                        x.candidate_id,
+                        x.started_at,
+                        x.bound_nano,
+                    )
+                    for x in leases
+                ],
+            )
+
+
+async def _settle(database: Database, settles: Sequence[Settle]) -> None:
+    await _exactly(
+        database,
+        _CLOSE_ATTEMPT,
+        [
+            (
+                s.attempt_id, s.kind, s.cause, s.latency_us, s.status_code, s.code, s.message,
+                s.request_id, s.served_model, s.input_tokens, s.output_tokens, s.cached_tokens,
+                s.billed, s.cost_nano, s.price_source, s.flags,
+            )
+            for s in settles
+        ],
+    )  # fmt: skip
+    if answers := [
+        (s.job_id, s.attempt_id, a.fingerprint, a.digest, a.body)
+        for s in settles
+        if (a := s.answer)
+    ]:
+        await _exactly(database, _STORE_ANSWER, answers)
+    if bad := [(s.attempt_id, s.bad_reply) for s in settles if s.bad_reply is not None]:
+        await _exactly(database, _KEEP_BAD_REPLY, bad)
+    await _exactly(
+        database,
+        _END_LEASE,
+        [
+            (
+                s.job_id,
+                s.attempt_id,
+                s.state.value,
+                s.not_before,
+                s.kind if s.state is JobState.FAILED else None,
+                s.message if s.state is JobState.FAILED else None,
+            )
+            for s in settles
+        ],
+    )
+
+
+_CLOSE_ATTEMPT: LiteralString = """
+UPDATE attempt SET kind = v.column2, cause = v.column3, latency_us = v.column4,
+  status_code = v.column5, code = v.column6, message = v.column7, request_id = v.column8,
+  served_model = v.column9, input_tokens = v.column10, output_tokens = v.column11,
+  cached_tokens = v.column12, billed = v.column13, cost_nano = v.column14,
+  price_source = v.column15, flags = v.column16
+FROM (VALUES {rows}) AS v
+WHERE attempt.id = v.column1 AND attempt.kind IS NULL
+"""
+_STORE_ANSWER: LiteralString = """
+INSERT INTO answer (job_id, attempt_id, fingerprint, digest, body) VALUES {rows}
+ON CONFLICT (job_id) DO UPDATE SET attempt_id = excluded.attempt_id,
+  fingerprint = excluded.fingerprint, digest = excluded.digest, body = excluded.body
+"""
+_KEEP_BAD_REPLY: LiteralString = "INSERT INTO bad_reply (attempt_id, body) VALUES {rows}"
+_END_LEASE: LiteralString = """
+UPDATE job SET state = v.column3, lease = NULL, not_before = v.column4, error_kind = v.column5,
+  error_message = v.column6
+FROM (VALUES {rows}) AS v
+WHERE job.id = v.column1 AND job.state = 'running' AND job.lease = v.column2
+"""
+_LEASE_JOB: LiteralString = """
+UPDATE job SET state = 'running', lease = v.column2, not_before = NULL, attempts = v.column3
+FROM (VALUES {rows}) AS v
+WHERE job.id = v.column1 AND job.state = 'pending' AND job.attempts = v.column3 - 1
+"""
+_OPEN_ATTEMPT: LiteralString = """
+INSERT INTO attempt (id, job_id, number, run_id, candidate_id, started_at, bound_nano)
+VALUES {rows}
+"""
+_ADD_CANDIDATE: LiteralString = """
+INSERT INTO candidate (id, provider, kind, model) VALUES {rows}
+"""
+_REJECT_JOB: LiteralString = """
+UPDATE job SET state = 'failed', not_before = NULL, error_kind = v.column2,
+  error_message = v.column3
+FROM (VALUES {rows}) AS v
+WHERE job.id = v.column1 AND job.state = 'pending'
+"""
+
+
+async def _exactly(database: Database, template: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Run a statement over all rows; raises `StaleWrite` unless each row changed exactly one."""
+    changed = 0
+    start = 0
+    while start < len(rows):
+        size = next(c for c in CHUNKS if c <= len(rows) - start)
+        chunk = rows[start : start + size]
+        changed += await database.changed(
+            _statement(template, size, len(chunk[0])), [value for row in chunk for value in row]
+        )
+        start += size
+    if changed != len(rows):
+        raise StaleWrite(f"{changed} of {len(rows)} rows changed by: {template.strip()[:60]}")
+
+
+@functools.cache
+def _statement(template: str, rows: int, width: int) -> str:
+    row = "(" + ", ".join("?" * width) + ")"
+    return template.replace("{rows}", ", ".join([row] * rows))

@@ -1,0 +1,147 @@
+"""The key is in its header and nowhere else, whatever a server does with it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.support.fault_server import FaultServer
+from tests.support.ledger import outcomes
+from tests.support.process import TERMINAL, Ended, Process, Workplace, contents
+from tests.support.replies import Reply, Seen
+
+KEY = "sk-canary/4711+0815==abcdef"
+HEADER = "gate-token-canary-4711"
+FORMS = tuple(
+    value.encode()
+    for one in (KEY, HEADER)
+    for value in (one, one.replace("/", "\\/"), base64.b64encode(one.encode()).decode())
+)
+"""Plain, as JSON may escape it, and as a program may hide it from a search."""
+
+
+def echoing(seen: Seen) -> Reply | None:
+    """Give the key back in every place where a server can."""
+    if seen.nth > 1:
+        return None
+    both = f"{KEY} {HEADER}"
+    replies = {
+        "refused": Reply.error(401, message=f"Incorrect API key provided: {both}"),
+        "broken": Reply.error(500, code=KEY, message=f"upstream said no to {both}"),
+        "odd": Reply.error(400, kind=KEY, message=f"bad header {both}"),
+        "answered": Reply.chat(f"Your key is {both}"),
+        "escaped": Reply.text(
+            b'{"choices": [{"message": {"content": "the key %s!"}, "finish_reason": "stop"}]}'
+            % KEY.replace("/", "\\/").encode()
+        ),
+        "page": Reply.html(200, body=f"<html>{both}</html>".encode()),
+        "cut": Reply.truncated(body=f'{{"choices": "{both}", "rest": "{"x" * 500}"}}'.encode()),
+        "moved": Reply.html(302, headers={"location": f"http://127.0.0.1/?key={KEY}"}),
+        "numbered": Reply.chat("fine", headers={"x-request-id": KEY}),
+        "named": Reply.json(
+            {
+                "model": KEY,
+                "choices": [{"message": {"content": "x"}, "finish_reason": KEY}],
+                "system_fingerprint": HEADER,
+            }
+        ),
+    }
+    return replies.get(seen.prompt)
+
+
+JOBS = ["first", "answered", "refused", "broken", "odd", "escaped", "page", "cut", "moved"]
+JOBS += ["numbered", "named", "last"]
+
+
+def workplace(tmp_path: Path, server: FaultServer) -> Workplace:
+    table = {
+        "base_url": server.url,
+        "api_key_env": "CANARY_KEY",
+        "headers": {"X-Gate": "${CANARY_GATE}"},
+    }
+    place = Workplace(tmp_path, run={"concurrency": 1}, a=table)
+    place.env |= {"CANARY_KEY": KEY, "CANARY_GATE": HEADER}
+    return place
+
+
+def leaks(directory: Path, *processes: Ended) -> list[str]:
+    """Name every file of the directory and every output that holds a secret."""
+    places = contents(directory)
+    for number, ended in enumerate(processes):
+        places |= {f"stdout {number}": ended.out, f"stderr {number}": ended.err}
+    return [name for name, data in places.items() if any(form in data for form in FORMS)]
+
+
+async def test_a_key_that_servers_echo_is_found_nowhere(tmp_path: Path) -> None:
+    """Not in the database or an export, not on a stream, in none of the ways to look at it."""
+    async with FaultServer(echoing) as server, workplace(tmp_path, server) as place:
+        file = place.write([{"id": name, "prompt": name} for name in JOBS])
+        ended = [await place.run("run", file, "-v", "--json", "-o", "out.jsonl")]
+        assert ended[0].code in (1, 3), ended[0].text
+        assert {"ok", "auth", "server_error", "bad_response"} <= set(outcomes(place.db))
+        assert server.ledger[0].headers["authorization"] == f"Bearer {KEY}"
+        assert server.ledger[0].headers["x-gate"] == HEADER
+        assert all(KEY not in seen.path for seen in server.ledger)
+        ended += [await place.run("show", name) for name in ("answered", "escaped", "cut")]
+        for command in (["status"], ["export"], ["export", "--format", "openai"]):
+            ended.append(await place.run(*command))
+        ended.append(await place.run("run", file, "-v", terminal=TERMINAL))
+        assert leaks(tmp_path, *ended) == []
+
+
+async def test_while_it_runs_every_file_is_private_and_clean(tmp_path: Path) -> None:
+    """The log and the shared memory beside the database are ours alone, and so is the lock."""
+    gate = asyncio.Event()
+
+    def script(seen: Seen) -> Reply | None:
+        return Reply(until=gate) if seen.prompt == "last" else echoing(seen)
+
+    async with FaultServer(script) as server, workplace(tmp_path, server) as place:
+        file = place.write([{"id": name, "prompt": name} for name in ["answered", "cut", "last"]])
+        running = await place.start("run", file, shell='umask 000; exec "$@"')
+        await server.seen(3)
+        beside = [name for name in contents(tmp_path) if name.startswith("aiq.db")]
+        modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in beside}
+        assert modes == dict.fromkeys(["aiq.db", "aiq.db-wal", "aiq.db-shm", "aiq.db.lock"], 0o600)
+        assert leaks(tmp_path) == []
+        assert_not_in_arguments(running)
+        gate.set()
+        ended = await running.ended()
+        assert ended.code == 0, ended.text
+        assert stat.S_IMODE(place.db.stat().st_mode) == 0o600
+
+
+def assert_not_in_arguments(running: Process) -> None:
+    arguments = Path(f"/proc/{running.pid}/cmdline")
+    if arguments.exists():
+        assert KEY.encode() not in arguments.read_bytes()
+
+
+@pytest.mark.parametrize("how", ["typo", "bug"])
+async def test_an_error_shows_no_key(tmp_path: Path, how: str) -> None:
+    """Neither a key pasted into the configuration nor a traceback of ours repeats it."""
+    async with FaultServer() as server, workplace(tmp_path, server) as place:
+        file = place.write(["a"])
+        if how == "typo":
+            config = (tmp_path / "aiq.toml").read_text()
+            (tmp_path / "aiq.toml").write_text(config.replace('"CANARY_KEY"', f'"{KEY}"'))
+            ended = await place.run("run", file, "-v")
+            assert ended.code == 2, ended.text
+            assert KEY not in ended.text
+            return
+        shim = tmp_path / "shim"
+        shim.mkdir()
+        (shim / "sitecustomize.py").write_text(
+            "from aiq.run.attempt import Sender\n"
+            "async def broken(self, provider, request, model):\n"
+            "    raise RuntimeError(f'lost with {provider.headers} and {provider.settings}')\n"
+            "Sender.send = broken\n"
+        )
+        path = f"{shim}:{place.env['PYTHONPATH']}"
+        ended = await place.run("run", file, "-v", env={"PYTHONPATH": path})
+        assert ended.code == 70, ended.text
+        assert leaks(tmp_path, ended) == []

@@ -1,0 +1,136 @@
+"""The commands that read: `status`, `export`, `show`, `check`, `init`, and help."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import aiq as package
+from tests.cli.conftest import Aiq
+
+COMMANDS = ("run", "status", "retry-failed", "export", "show", "check", "init")
+
+
+def test_status_shows_batches_providers_and_failures(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    aiq("run", "prompts.jsonl", "-n", "sad", "-p", "broken", "--max-attempts", "1")
+    shown = aiq("status")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    lines = shown.stdout.splitlines()
+    assert lines[0] == "aiq.db: no run is going"
+    assert lines[2].split() == [
+        "batch", "jobs", "done", "succeeded", "failed", "pending", "running", "cancelled",
+        "invalid", "cost",
+    ]  # fmt: skip
+    assert lines[3].split()[:6] == ["prompts", "3", "100", "%", "3", "0"]
+    assert lines[4].split()[:6] == ["sad", "3", "100", "%", "0", "3"]
+    assert any(line.split()[:3] == ["quick", "simulated", "sim-1"] for line in lines)
+    assert "3 jobs failed:" in lines
+
+
+def test_status_is_json_for_programs(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    told = json.loads(aiq("status", "prompts", "--json").stdout)
+    assert set(told) >= {
+        "db", "batches", "totals", "cost_usd", "possibly_paid", "tokens", "latency_ms",
+        "providers", "errors", "run",
+    }  # fmt: skip
+    assert told["totals"]["succeeded"] == 3
+    assert told["run"] is None
+
+
+def test_export_writes_data_to_stdout_and_nothing_else(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    exported = aiq("export")
+    assert (exported.exit_code, exported.stderr) == (0, "")
+    rows = [json.loads(line) for line in exported.stdout.splitlines()]
+    assert [row["id"] for row in rows] == ["one", "two", "three"]
+    assert aiq("export", "--state", "failed").stdout == ""
+
+
+def test_export_to_a_file_says_how_much(aiq: Aiq, folder: Path) -> None:
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    exported = aiq("export", "prompts", "-o", "out.csv", "--format", "csv")
+    assert (exported.stdout, exported.stderr) == ("", "3 results written to out.csv\n")
+    assert (folder / "out.csv").read_text().startswith("id,state,text,")
+
+
+def test_show_tells_one_job_whole(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    shown = aiq("show", "two")
+    assert shown.exit_code == 0
+    assert shown.stdout.startswith("job two of prompts: succeeded\n")
+    assert "prompts.jsonl:2\n" in shown.stdout
+    assert '\nrequest\n  {"id": "two", "prompt": "Name a mountain."}\n' in shown.stdout
+    assert "\nanswer (stop)\n" in shown.stdout
+    assert json.loads(aiq("show", "two", "--json").stdout)["attempts"][0]["provider"] == "quick"
+
+
+def test_show_lets_no_control_character_through(aiq: Aiq, folder: Path) -> None:
+    """An id may hold anything JSON can say; a terminal sees an escape."""
+    (folder / "evil.jsonl").write_text('{"id": "e\\u001b]0;x\\u0007", "prompt": "\\u202e[b]hi"}\n')
+    aiq("run", "evil.jsonl", "-p", "quick")
+    shown = aiq("show", "e\x1b]0;x\x07").stdout
+    assert shown.startswith("job e\\x1b]0;x\\x07 of evil: succeeded\n")
+    for screen in (shown, aiq("status").stdout, aiq("run", "evil.jsonl", "-p", "quick").stderr):
+        assert not set(screen) & {"\x1b", "\x07", "\u202e"}
+
+
+def test_check_lists_bad_lines_and_estimates(aiq: Aiq, folder: Path) -> None:
+    (folder / "bad.jsonl").write_text('"good"\n{"prompt": ""}\n{"prompt": "x", "max_token": 3}\n')
+    checked = aiq("check", "bad.jsonl")
+    assert checked.exit_code == 1
+    assert checked.stdout.startswith(
+        f"{folder}/bad.jsonl:2  empty prompt\n"
+        "`max_token` is no request field; did you mean `max_tokens`?\n"
+        "\n"
+        "3 lines: 2 valid, 1 invalid\n"
+        "about "
+    )
+    assert " at quick\n" in checked.stdout
+    told = json.loads(aiq("check", "bad.jsonl", "--json").stdout)
+    assert set(told) == {"lines", "valid", "invalid", "tokens_estimated", "cost_estimated_usd"}
+    assert told["invalid"][0]["line"] == 2
+
+
+def test_check_needs_no_provider_and_leaves_nothing(aiq: Aiq, folder: Path) -> None:
+    (folder / "aiq.toml").unlink()
+    assert aiq("check", "prompts.jsonl").exit_code == 0
+    assert {path.name for path in folder.iterdir()} == {"prompts.jsonl"}
+
+
+def test_init_writes_what_run_can_read(aiq: Aiq, folder: Path) -> None:
+    written = aiq("init", "--force")
+    assert written.exit_code == 0
+    assert written.stderr.startswith("aiq.toml written; ")
+    assert written.stderr.endswith("next: aiq run prompts.jsonl\n")
+    assert tomllib.loads((folder / "aiq.toml").read_text())["providers"]
+
+
+def test_init_finds_keys_by_their_name(aiq: Aiq, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", "gsk-canary")
+    written = aiq("init", "--config", "mine.toml")
+    assert "groq" in written.stderr
+    assert written.stderr.endswith("next: aiq run prompts.jsonl --config mine.toml\n")
+    assert "gsk-canary" not in written.stderr + Path("mine.toml").read_text()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_documents_its_exit_status(aiq: Aiq, name: str) -> None:
+    helped = aiq(name, "--help")
+    assert helped.exit_code == 0
+    assert "\n  EXIT STATUS\n    0  " in helped.stdout
+    assert "    70        a bug in aiq\n" in helped.stdout
+
+
+def test_the_first_help_lists_commands_and_every_exit_status(aiq: Aiq) -> None:
+    helped = aiq("--help").stdout
+    listed = helped.split("Commands:\n")[1].split("\n\n")[0]
+    assert tuple(line.split()[0] for line in listed.splitlines()) == COMMANDS
+    for code in ("0  ", "1  ", "2  ", "3  ", "4  ", "5  ", "70  ", "130, 143  "):
+        assert f"\n    {code}" in helped
+
+
+def test_the_version_is_the_package_s(aiq: Aiq) -> None:
+    assert aiq("--version").stdout == f"aiq {package.__version__}\n"

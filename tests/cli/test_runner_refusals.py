@@ -1,0 +1,159 @@
+"""What the command line refuses: the whole text, and exit status 2."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Aiq
+
+REFUSALS = [
+    (
+        ["run", "prompts.jsonl", "--budget", "5"],
+        "error: `--budget` is not available yet\n\nhint: bound a run with `--limit N`\n",
+    ),
+    (
+        ["run", "prompts.jsonl", "--json", "-o", "-"],
+        (
+            "error: `--json` and `-o -` would both write to stdout\n"
+            "\n"
+            "hint: write the results to a file: `-o results.jsonl`\n"
+        ),
+    ),
+    (
+        ["run", "-n", "name"],
+        (
+            "error: `-n` names the batch of prompt files, and none is given\n"
+            "\n"
+            "hint: name the files as well: `aiq run prompts.jsonl -n NAME`\n"
+        ),
+    ),
+    (
+        ["run", "prompts.jsonl", "--param", "temperature"],
+        "error: --param `temperature`: has no `=`\n\nhint: write `--param temperature=0.2`\n",
+    ),
+    (
+        ["run", "prompts.jsonl", "--param", "temprature=1"],
+        "error: --param `temprature`: is no request field\n\nhint: did you mean `temperature`?\n",
+    ),
+    (
+        ["run", "prompts.jsonl", "--param", "user=bob"],
+        (
+            "error: --param user: the value is not JSON:"
+            " not valid JSON: expecting value at column 1\n"
+            "\n"
+            "hint: quote strings twice, once for the shell: --param 'user=\"...\"'\n"
+        ),
+    ),
+    (
+        ["run", "prompts.jsonl", "--param", "max_tokens=-1"],
+        "error: --param max_tokens: `max_tokens` must be a positive integer\n",
+    ),
+    (
+        ["run", "prompts.jsonl", "--param", "model=1"],
+        "error: --param model: has an option of its own\n\nhint: write `-m MODEL`\n",
+    ),
+    (
+        ["retry-failed", "--kind", "rate_limit"],
+        (
+            "error: --kind `rate_limit`: a job does not fail so\n"
+            "\n"
+            "hint: did you mean `rate_limited`?\n"
+        ),
+    ),
+    (
+        ["run", "prompts.jsonl", "-o", "aiq.toml"],
+        (
+            "error: aiq.toml would be overwritten, and it is an input of aiq\n"
+            "\n"
+            "hint: name another file with `-o`\n"
+        ),
+    ),
+    (
+        ["run", "prompts.jsonl", "-o", "none/out.jsonl"],
+        (
+            "error: none/out.jsonl cannot be written: no such directory, or a directory itself\n"
+            "\n"
+            "hint: name a file in a directory that exists with `-o`\n"
+        ),
+    ),
+    (
+        ["run", "prompts.jsonl", "more.jsonl", "-o", "out.jsonl"],
+        (
+            "error: `-o` writes one batch, and this run is about 2: prompts, more\n"
+            "\n"
+            "hint: join files with `-n NAME`, or write each with `aiq export NAME -o FILE`\n"
+        ),
+    ),
+    (
+        ["run", "prompts.jsonl", "-c", "0"],
+        "error: --concurrency: expected integer >= 1\n",
+    ),
+    (
+        ["status", "--db", "none.db"],
+        (
+            "error: there is no database at none.db\n"
+            "\n"
+            "hint: name one with `--db`, or start with `aiq run prompts.jsonl`\n"
+        ),
+    ),
+    (
+        ["init"],
+        "error: aiq.toml exists\n\nhint: `aiq init --force` replaces it\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "text"), REFUSALS, ids=lambda value: str(value)[:40])
+def test_a_refusal_says_what_is_wrong_and_what_to_do(
+    aiq: Aiq, folder: Path, words: list[str], text: str
+) -> None:
+    refused = aiq(*words)
+    assert (refused.exit_code, refused.stdout, refused.stderr) == (2, "", text)
+    assert not (folder / "aiq.db").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--nope"],
+        ["run", "--limit", "0"],
+        ["run", "--on-changed", "maybe"],
+        ["export", "--format", "xml"],
+        ["probe"],
+        ["doctor"],
+        ["show"],
+        ["check"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_word_is_a_usage_error(aiq: Aiq, words: list[str]) -> None:
+    """`probe` and `doctor` do not exist yet, and nothing pretends that they do."""
+    refused = aiq(*words)
+    assert refused.exit_code == 2
+    assert refused.stdout == ""
+    assert refused.stderr.startswith("error: ")
+    assert " --help` lists what there is\n" in refused.stderr
+
+
+def test_a_wrong_option_is_named_and_does_nothing(aiq: Aiq) -> None:
+    refused = aiq("run", "--\x1b[31mevil\u202e")
+    assert refused.stderr == (
+        "error: No such option: --\\x1b[31mevil\\u202e\n"
+        "\n"
+        "hint: `aiq run --help` lists what there is\n"
+    )
+
+
+def test_no_command_at_all_is_help_and_refused(aiq: Aiq) -> None:
+    refused = aiq()
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("Usage: aiq ")
+
+
+def test_an_unknown_batch_is_refused_by_every_reader(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    for words in (["status", "nope"], ["export", "nope"], ["retry-failed", "nope", "-p", "quick"]):
+        refused = aiq(*words)
+        assert refused.exit_code == 2
+        assert refused.stdout == ""
+        assert refused.stderr.startswith("error: there is no batch `nope`\n\nhint: ")

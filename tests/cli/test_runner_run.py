@@ -1,0 +1,181 @@
+"""`run` and `retry-failed` from their options to their last line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Aiq
+
+QUICK = ("-p", "quick")
+BROKEN = ("-p", "broken", "--max-attempts", "1")
+
+RUN_KEYS = {
+    "batch", "total", "succeeded", "failed", "pending", "running", "cancelled", "invalid",
+    "skipped", "truncated", "refused", "requests", "elapsed_s", "rate_per_s", "cost_usd",
+    "cost_total_usd", "cost_complete", "possibly_paid", "tokens", "latency_ms", "providers",
+    "errors", "exit_code", "resume",
+}  # fmt: skip
+PROVIDER_KEYS = {
+    "name", "kind", "model", "status", "reason", "requests", "succeeded", "failed",
+    "rate_limited", "in_flight", "latency_ms", "tokens", "cost_usd",
+}  # fmt: skip
+
+
+def only_json(text: str) -> dict[str, Any]:
+    """Return the one object that stdout holds, and nothing beside it."""
+    assert text.count("\n") == 1
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed
+
+
+def test_a_run_says_what_it_will_do_and_what_it_did(aiq: Aiq) -> None:
+    ran = aiq("run", "prompts.jsonl", *QUICK)
+    assert ran.exit_code == 0
+    assert ran.stdout == ""
+    plan, *rest = ran.stderr.splitlines()
+    assert plan.startswith("prompts: 3 jobs to send · quick (sim-1) · about $0.0")
+    assert plan.endswith(" · no budget")
+    text = "\n".join(rest)
+    assert "prompts: 3 succeeded, 0 failed in 0." in text
+    assert "requests  ok  errors  429s" in text
+    assert "mean" in text
+    assert "p99" in text
+    assert "answers  aiq export prompts -o prompts-results.jsonl" in text
+    assert "resume" not in text
+    assert "\x1b" not in ran.stderr
+
+
+def test_a_finished_run_repeated_is_one_sentence(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", *QUICK)
+    again = aiq("run", "prompts.jsonl", *QUICK)
+    assert again.exit_code == 0
+    assert again.stderr == (
+        "prompts: 3 jobs are already done, nothing was sent\n"
+        "\n"
+        "answers  aiq export prompts -o prompts-results.jsonl\n"
+    )
+
+
+def test_json_is_the_contract_and_the_only_thing_on_stdout(aiq: Aiq) -> None:
+    told = only_json(aiq("run", "prompts.jsonl", *QUICK, "--json").stdout)
+    assert set(told) >= RUN_KEYS
+    assert set(told["providers"][0]) >= PROVIDER_KEYS
+    assert (told["batch"], told["total"], told["succeeded"], told["requests"]) == (
+        "prompts",
+        3,
+        3,
+        3,
+    )
+    assert (told["exit_code"], told["resume"]) == (0, None)
+    assert told["cost_usd"] == pytest.approx(told["providers"][0]["cost_usd"])
+
+
+def test_quiet_means_nothing_but_errors(aiq: Aiq) -> None:
+    ran = aiq("run", "prompts.jsonl", *QUICK, "-q")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_a_quiet_failure_still_says_its_counts(aiq: Aiq) -> None:
+    ran = aiq("run", "prompts.jsonl", *BROKEN, "-q")
+    assert ran.exit_code == 1
+    assert ran.stderr.startswith("prompts: 0 succeeded, 3 failed in 0.")
+
+
+def test_a_dry_run_stops_at_the_plan(aiq: Aiq) -> None:
+    ran = aiq("run", "prompts.jsonl", *QUICK, "--dry-run")
+    assert ran.exit_code == 0
+    plan, end = ran.stderr.splitlines()
+    assert plan.startswith("prompts: 3 jobs to send")
+    assert end == "dry run: nothing was sent"
+    assert only_json(aiq("status", "--json").stdout)["totals"]["pending"] == 3
+
+
+def test_results_go_to_a_file_at_the_end(aiq: Aiq, folder: Path) -> None:
+    ran = aiq("run", "prompts.jsonl", *QUICK, "-o", "out.jsonl")
+    assert ran.stderr.endswith("3 results written to out.jsonl\n")
+    assert "aiq export" not in ran.stderr
+    lines = (folder / "out.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["one", "two", "three"]
+
+
+def test_results_go_to_stdout_and_talk_does_not(aiq: Aiq) -> None:
+    ran = aiq("run", "prompts.jsonl", *QUICK, "-o", "-", "--format", "csv")
+    assert ran.stdout.startswith("id,state,text,")
+    assert len(ran.stdout.splitlines()) == 4
+
+
+def test_standard_input_is_a_batch(aiq: Aiq) -> None:
+    ran = aiq("run", "-", *QUICK, "--json", stdin='"hello"\n')
+    assert only_json(ran.stdout)["batch"] == "stdin"
+
+
+def test_failures_are_grouped_with_a_job_and_a_way_on(aiq: Aiq) -> None:
+    ran = aiq("run", "prompts.jsonl", *BROKEN)
+    assert ran.exit_code == 1
+    assert "3 jobs failed:\n" in ran.stderr
+    assert " at broken: " in ran.stderr
+    assert "(job " in ran.stderr
+    assert "retry    aiq retry-failed prompts --provider broken\n" in ran.stderr
+
+
+def test_bad_lines_are_listed_and_the_rest_is_done(aiq: Aiq, folder: Path) -> None:
+    (folder / "bad.jsonl").write_text('"good"\nnot json\n{"prompt": ""}\n')
+    ran = aiq("run", "bad.jsonl", *QUICK)
+    assert ran.exit_code == 1
+    assert "1 succeeded, 0 failed, 2 lines invalid" in ran.stderr
+    assert f"  {folder}/bad.jsonl:3  empty prompt\n" in ran.stderr
+
+
+def test_strict_lists_bad_lines_and_sends_nothing(aiq: Aiq, folder: Path) -> None:
+    (folder / "bad.jsonl").write_text('"good"\n{"prompt": ""}\n')
+    ran = aiq("run", "bad.jsonl", *QUICK, "--strict", "--json")
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert f"  {folder}/bad.jsonl:2  empty prompt\n" in ran.stderr
+    assert "error: " in ran.stderr
+
+
+def test_many_bad_lines_are_counted_after_the_twentieth(aiq: Aiq, folder: Path) -> None:
+    (folder / "bad.jsonl").write_text('"good"\n' + "no\n" * 25)
+    shown = aiq("run", "bad.jsonl", *QUICK).stderr
+    assert shown.count("bad.jsonl:") == 20
+    assert "  and 5 more: `aiq check FILE` lists all\n" in shown
+
+
+def test_failed_jobs_get_another_chance(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", *BROKEN)
+    told = only_json(aiq("retry-failed", *QUICK, "--json").stdout)
+    assert (told["succeeded"], told["requests"], told["exit_code"]) == (3, 3, 0)
+
+
+def test_failed_jobs_can_be_put_back_without_sending(aiq: Aiq, folder: Path) -> None:
+    """Nothing is sent, so no provider is needed."""
+    aiq("run", "prompts.jsonl", *BROKEN)
+    (folder / "aiq.toml").unlink()
+    put = aiq("retry-failed", "--no-run")
+    assert put.exit_code == 0
+    assert put.stderr == "3 failed jobs put back\nrun      aiq run\n"
+    assert only_json(aiq("status", "--json").stdout)["totals"]["pending"] == 3
+
+
+def test_nothing_to_retry_is_a_sentence(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", *QUICK)
+    assert aiq("retry-failed", *QUICK).stderr == "no failed job is left to put back\n"
+    aiq("run", "prompts.jsonl", "-n", "other", *BROKEN)
+    none = aiq("retry-failed", "other", "--kind", "auth", *QUICK)
+    assert none.stderr == "no failed job is left to put back\n"
+
+
+def test_no_provider_ends_resumable(aiq: Aiq, folder: Path) -> None:
+    """Nobody listens on the port: exit 3, the jobs stay pending, and the command is repeated."""
+    (folder / "aiq.toml").write_text(
+        '[[providers]]\nname = "down"\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
+    )
+    ran = aiq("run", "prompts.jsonl", "--max-wait", "0.1", "--json")
+    assert ran.exit_code == 3
+    told = only_json(ran.stdout)
+    assert (told["pending"], told["failed"], told["exit_code"]) == (3, 0, 3)
+    assert told["resume"] == "aiq run prompts.jsonl --max-wait 0.1 --json"
+    assert "0 succeeded, 0 failed, 3 pending" in ran.stderr
+    assert f"resume   {told['resume']}\n" in ran.stderr

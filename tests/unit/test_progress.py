@@ -1,0 +1,171 @@
+"""The live view's pure part: a snapshot in, lines out."""
+
+import re
+from typing import Any
+
+import pytest
+from rich.text import Text
+
+from aiq.cli.plain import condition, state_line
+from aiq.cli.progress import frame
+from aiq.policy.standing import Condition, Status
+from aiq.run.board import ProviderView, Snapshot
+from aiq.run.report import Tally
+
+
+def tally(**figures: int) -> Tally:
+    made = Tally()
+    for name, value in figures.items():
+        setattr(made, name, value)
+    return made
+
+
+def provider(name: str = "steady", **changes: Any) -> ProviderView:
+    facts: dict[str, Any] = {
+        "name": name,
+        "condition": Condition(Status.HEALTHY),
+        "next_try_s": None,
+        "in_flight": 4,
+        "limit": 8,
+        "tally": tally(requests=60, succeeded=50, errors=7, rate_limited=3, cost_nano=21_000_000),
+    }
+    return ProviderView(**facts | changes)
+
+
+COOLING = provider(
+    "limited",
+    condition=Condition(Status.DEGRADED, "rate limited", 100.0),
+    next_try_s=11.2,
+    in_flight=0,
+)
+
+
+def snapshot(**changes: Any) -> Snapshot:
+    facts: dict[str, Any] = {
+        "total": 220,
+        "succeeded": 130,
+        "failed": 6,
+        "pending": 76,
+        "running": 8,
+        "in_flight": 8,
+        "failovers": 14,
+        "elapsed_s": 11.0,
+        "rate_per_s": 12.4,
+        "eta_s": 7.0,
+        "tally": tally(requests=166, cost_nano=41_200_000, input_tokens=12_300, output_tokens=450),
+        "providers": (provider("flaky"), COOLING),
+        "last_error": "flaky: server_error: it broke",
+        "is_draining": False,
+    }
+    return Snapshot(**facts | changes)
+
+
+def shown(picture: Snapshot, width: int = 100, height: int = 30) -> list[str]:
+    return [
+        line.plain.rstrip() for line in frame(picture, title="prompts", width=width, height=height)
+    ]
+
+
+ALWAYS = {"provider", "status, next try"}
+WHOLE = f"""\
+aiq prompts{"running":>89}
+{"━" * 52}{"─" * 33}  61 %  136/220
+130 succeeded · 6 failed · 76 waiting · 8 in flight{"12.4/s · 0:11 elapsed · 0:07 left":>49}
+cost $0.0412 · tokens 12.3k in, 450 out · 14 failovers
+
+provider  status, next try                in flight  ok  errors  429s  p50  p95     cost
+flaky     ● healthy                             4/8  50       7     3    -    -  $0.0210
+limited   ◐ degraded, 12 s: rate limited        0/8  50       7     3    -    -  $0.0210
+
+last error  flaky: server_error: it broke
+"""
+
+
+def test_everything_stands_where_it_should_at_100_columns() -> None:
+    assert shown(snapshot()) == WHOLE.split("\n")
+
+
+@pytest.mark.parametrize("width", [100, 80, 60, 40, 20])
+@pytest.mark.parametrize("height", [30, 12, 5])
+def test_nothing_is_wider_or_higher_than_the_terminal(width: int, height: int) -> None:
+    many = tuple(provider(f"provider-with-a-long-name-{n}") for n in range(20))
+    lines = frame(
+        snapshot(providers=many, last_error="x" * 500), title="t" * 200, width=width, height=height
+    )
+    assert len(lines) < height
+    assert max(line.cell_len for line in lines) <= width
+
+
+def test_a_narrow_terminal_drops_what_matters_least() -> None:
+    def columns(width: int) -> set[str]:
+        heading = next(one for one in shown(snapshot(), width=width) if one.startswith("provider"))
+        return set(re.split("  +", heading))
+
+    assert columns(75) == {*ALWAYS, "in flight", "ok", "errors", "429s", "cost"}
+    assert columns(60) == {*ALWAYS, "in flight", "ok", "errors"}
+    assert columns(45) == {*ALWAYS, "ok"}
+
+
+def test_many_providers_are_cut_to_the_screen_and_counted() -> None:
+    lines = shown(snapshot(providers=tuple(provider(f"p{n}") for n in range(30))), height=20)
+    assert any(line.startswith("and ") and line.endswith(" more") for line in lines)
+
+
+def test_a_stopping_run_says_what_it_waits_for() -> None:
+    first = shown(snapshot(is_draining=True, in_flight=5))[0]
+    assert first.endswith("stopping: 5 in flight, press Ctrl-C again to abort")
+
+
+def test_a_waiting_run_says_when_it_tries_again() -> None:
+    """With jobs left and none in flight, one waits for the earliest next try of a provider."""
+    picture = snapshot(in_flight=0, running=0, pending=84, providers=(COOLING,))
+    assert shown(picture)[0].endswith("waiting, next try in 12 s")
+
+
+@pytest.mark.parametrize(
+    ("succeeded", "failed", "bar"),
+    [(0, 0, "─" * 90), (220, 0, "━" * 90), (219, 0, "━" * 89 + "─")],
+)
+def test_the_bar_is_full_only_at_the_end(succeeded: int, failed: int, bar: str) -> None:
+    picture = snapshot(
+        succeeded=succeeded, failed=failed, running=0, pending=220 - succeeded - failed
+    )
+    line = shown(picture, width=90 + len(f"{100:>4} %  {succeeded}/220"))[1]
+    assert line.startswith(bar)
+
+
+def test_one_failure_shows_in_the_bar() -> None:
+    """However large the batch, a failed job takes at least one cell of the bar."""
+    bar = frame(
+        snapshot(total=10_000, succeeded=5_000, failed=1, pending=4_999, running=0),
+        title="",
+        width=80,
+        height=30,
+    )[1]
+    assert any(span.style == "red" and span.end - span.start == 1 for span in bar.spans)
+
+
+def test_an_unknown_cost_is_a_word() -> None:
+    assert shown(snapshot(tally=tally(unpriced=3)))[3].startswith("cost unknown")
+
+
+def test_foreign_text_is_shown_and_does_nothing() -> None:
+    evil = "\x1b]0;owned\x07[bold red]\u202e"
+    views = (provider(evil, condition=Condition(Status.DISABLED, evil)),)
+    lines = frame(snapshot(providers=views, last_error=evil), title="t", width=200, height=30)
+    text = Text("\n").join(lines).plain
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "[bold red]" in text
+
+
+def test_the_plain_line_says_the_same() -> None:
+    assert state_line(snapshot()) == (
+        "136/220 done (61 %), 6 failed, 76 waiting, 8 in flight, 12.4/s, 0:07 left, cost $0.0412;"
+        " flaky healthy; limited degraded, next try in 12 s: rate limited"
+    )
+
+
+def test_a_condition_has_status_next_try_and_reason() -> None:
+    assert condition(COOLING) == "degraded, next try in 12 s: rate limited"
+    assert condition(provider()) == "healthy"
