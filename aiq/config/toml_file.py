@@ -127,7 +127,8 @@ def _syntax_error(file: str, text: str, message: str) -> ConfigError:
     reason = message[: found.start()] if found else message
     if found and found[1]:
         return ConfigError(f"{file}: line {found[1]}, column {found[2]}: {reason}")
-    return ConfigError(f"{file}: line {len(text.splitlines())}: {reason}")
+    last = text.rstrip("\n").count("\n") + 1  # TOML knows no other line end
+    return ConfigError(f"{file}: line {last}: {reason}")
 
 
 def _refuse_anywhere(value: Any, file: str, path: str, depth: int) -> None:

@@ -36,10 +36,11 @@ from aiq.run.pricing import estimate
 from aiq.run.result import RunResult, Sent, outcome_of
 from aiq.run.signals import Signals
 from aiq.run.work import Work
-from aiq.store import batches, jobs
+from aiq.store import jobs, runs
 from aiq.store.db import Database, open_for_reading, open_for_run
-from aiq.store.jobs import BegunRun, Load
+from aiq.store.jobs import Load
 from aiq.store.lock import RunLock
+from aiq.store.runs import BegunRun
 from aiq.store.writer import Write, Writer
 
 TICK_S = 0.25
@@ -91,10 +92,10 @@ class Session:
 
     async def _run(self, database: Database) -> RunResult:
         began_us = self._clock.utc_us()
-        await jobs.recover(
+        await runs.recover(
             database, now_us=began_us, fail_unknown=self._settings.run.on_unknown == "fail"
         )
-        run = await jobs.begin_run(
+        run = await runs.begin_run(
             database, pid=os.getpid(), host=socket.gethostname(), now_us=began_us
         )
         try:
@@ -106,7 +107,7 @@ class Session:
             )
         finally:
             with contextlib.suppress(StoreError):
-                await jobs.end_run(database, run_id=run.id, now_us=self._clock.utc_us())
+                await runs.end_run(database, run_id=run.id, now_us=self._clock.utc_us())
 
     async def _work_through(self, database: Database, work: Work, run: BegunRun) -> RunResult:
         load = await jobs.pending_load(database, work.scope)
@@ -223,7 +224,7 @@ async def _in_use(path: Path) -> AiqError:
     with contextlib.suppress(StoreError, Refused):
         database = await open_for_reading(path)
         try:
-            run = await batches.last_run(database)
+            run = await runs.last_run(database)
         finally:
             await database.close()
         if run is not None:

@@ -12,7 +12,7 @@ from aiq.errors import UnknownName
 from aiq.model import JobState, Kind
 from aiq.run.facts import ErrorGroup, ProviderFacts, error_groups
 from aiq.run.report import Ledger, provider_json, usd
-from aiq.store import attempts, batches, reading
+from aiq.store import attempts, reading, runs
 from aiq.store.attempts import CandidateState
 from aiq.store.db import Database, open_for_reading
 from aiq.store.lock import is_held
@@ -127,7 +127,7 @@ async def _read(database: Database, path: Path, batch: str | None) -> Status:
     for provider, ms, count in await attempts.latencies(database, wanted):
         ledger.add_latency(provider, ms, count)
     is_running = is_held(path)
-    run = await batches.last_run(database) if is_running else None
+    run = await runs.last_run(database) if is_running else None
     return Status(
         db=str(path),
         batches=tuple(_batch(one, *costs.get(one.id, (0, 0))) for one in counts),

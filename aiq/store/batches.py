@@ -24,14 +24,6 @@ class Batch(msgspec.Struct, frozen=True):
     flags: bytes
 
 
-class RunRow(msgspec.Struct, frozen=True):
-    """Who runs, or ran last."""
-
-    pid: int
-    host: str
-    started_at: int
-
-
 class KnownJob(msgspec.Struct, frozen=True):
     """What the store knows under a key when a line with that key is read."""
 
@@ -64,12 +56,6 @@ async def batches(database: Database) -> list[Batch]:
 
 
 _BATCHES = "SELECT id, name, flags FROM batch"
-
-
-async def last_run(database: Database) -> RunRow | None:
-    """Return the newest run."""
-    row = await database.row("SELECT pid, host, started_at FROM run ORDER BY id DESC LIMIT 1")
-    return RunRow(*row) if row else None
 
 
 async def batch_named(database: Database, name: str) -> Batch | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aiq.model import JobState, Kind
-from aiq.store import batches, jobs
+from aiq.store import batches, jobs, runs
 from aiq.store.db import Database
 from aiq.store.jobs import Cursor, PendingJob, Scope
 from aiq.store.writes import NewCandidate
@@ -105,7 +105,7 @@ async def test_what_a_dead_run_left_leased_is_possibly_paid_and_comes_last(
 ) -> None:
     first, *_ = await seed(database, list("abc"), priorities=[9, 0, 0])
     await write(database, lease(1, first))
-    left = await jobs.recover(database, now_us=NOW_US + 5_000_000, fail_unknown=False)
+    left = await runs.recover(database, now_us=NOW_US + 5_000_000, fail_unknown=False)
     assert left == 1
     assert query(database_path, "SELECT kind, cause, billed, latency_us FROM attempt") == [
         ("interrupted", "crash", "maybe", None)
@@ -114,7 +114,7 @@ async def test_what_a_dead_run_left_leased_is_possibly_paid_and_comes_last(
     assert keys(found) == list("bca")
     assert found[-1].attempts == 1
     assert found[-1].history == Counter(), "a crash is not held against the job"
-    assert await jobs.recover(database, now_us=NOW_US, fail_unknown=False) == 0
+    assert await runs.recover(database, now_us=NOW_US, fail_unknown=False) == 0
 
 
 async def test_recovery_of_a_user_who_never_wants_to_pay_twice(
@@ -122,7 +122,7 @@ async def test_recovery_of_a_user_who_never_wants_to_pay_twice(
 ) -> None:
     first, _ = await seed(database, list("ab"))
     await write(database, lease(1, first))
-    assert await jobs.recover(database, now_us=NOW_US, fail_unknown=True) == 1
+    assert await runs.recover(database, now_us=NOW_US, fail_unknown=True) == 1
     assert query(database_path, "SELECT state, error_kind, lease FROM job ORDER BY id") == [
         ("failed", "interrupted", None),
         ("pending", None, None),
@@ -134,7 +134,7 @@ async def test_a_clock_that_went_back_does_not_break_recovery(
 ) -> None:
     (job_id,) = await seed(database, ["a"])
     await write(database, lease(1, job_id))
-    await jobs.recover(database, now_us=NOW_US - 10**9, fail_unknown=False)
+    await runs.recover(database, now_us=NOW_US - 10**9, fail_unknown=False)
     assert query(database_path, "SELECT state FROM job") == [("pending",)]
 
 
@@ -144,7 +144,7 @@ async def test_back_offs_of_a_run_that_is_over_are_forgotten(database: Database)
     await write(database, lease(1, job_id))
     await write(database, settle(1, job_id, JobState.PENDING, not_before=NOW_US + 10**12))
     assert await read_all(database) == []
-    await jobs.recover(database, now_us=NOW_US, fail_unknown=False)
+    await runs.recover(database, now_us=NOW_US, fail_unknown=False)
     assert keys(await read_all(database)) == ["a"]
 
 

@@ -30,7 +30,7 @@ from aiq.errors import StoreError
 from aiq.model import JobState
 from aiq.prompts.shapes import parse
 from aiq.run.request import Flags, Overlay, fingerprint
-from aiq.store import jobs
+from aiq.store import jobs, runs
 from aiq.store.db import Database, open_for_run
 from aiq.store.writes import Reject, Settle, StaleWrite
 from tests.support import factories
@@ -231,7 +231,7 @@ class JobTable(RuleBasedStateMachine):
         self.run(self.die())
         self.open()
         left = self.run(
-            jobs.recover(self.database, now_us=factories.NOW_US, fail_unknown=fail_unknown)
+            runs.recover(self.database, now_us=factories.NOW_US, fail_unknown=fail_unknown)
         )
         running = self.in_state("running")
         assert left == len(running)

@@ -23,7 +23,7 @@ from aiq.policy.routing import Candidate
 from aiq.policy.standing import Account, Standing
 from aiq.run.job import Job
 from aiq.run.request import Request
-from aiq.store import batches, jobs, writes
+from aiq.store import batches, runs, writes
 from aiq.store.batches import NewJob
 from aiq.store.db import Database
 from aiq.store.schema import TABLES
@@ -159,7 +159,7 @@ async def seed(
 
 async def begin(database: Database) -> None:
     """Record a run and a candidate, both with the id 1, for attempts to refer to."""
-    await jobs.begin_run(database, pid=1, host="host", now_us=NOW_US)
+    await runs.begin_run(database, pid=1, host="host", now_us=NOW_US)
     await write(database, NewCandidate(1, "a", "openai", "m"))
 
 

@@ -213,6 +213,7 @@ def test_headers(tmp_path: Path, headers: str, reason: str) -> None:
         ("[run]\nconcurrency = \n", "line 2, column 15: Invalid value"),
         ("[run]\n\nconcurrency\n", "line 3, column 12: Expected '=' after a key"),
         ("a = [1,\n2", "line 2: Unclosed array"),
+        ("a = 'x\u2028y'\nb = [1", "line 2: Unclosed array"),
         (b"[run]\nx = '\xff'\n", "is not UTF-8"),
         ("a = " + "[" * 5000, "is nested too deeply"),
         ("[defaults]\n" + "a." * 200 + "b = 1\n", "defaults: is nested too deeply"),

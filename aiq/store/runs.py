@@ -1,0 +1,91 @@
+"""
+Runs: who is at work on the database, and what a dead one left behind.
+
+Whoever holds the run lock knows that every running job belongs to a dead run, so recovery asks no
+clock and waits for nobody.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from aiq.store.db import Database
+
+
+class RunRow(msgspec.Struct, frozen=True):
+    """Who runs, or ran last."""
+
+    pid: int
+    host: str
+    started_at: int
+
+
+class BegunRun(msgspec.Struct, frozen=True):
+    """A run that has begun; `last_attempt` is the newest in the ledger before it."""
+
+    id: int
+    started_at: int
+    last_attempt: int
+
+
+async def recover(database: Database, *, now_us: int, fail_unknown: bool) -> int:
+    """
+    Settle what a dead run left leased, and return how many jobs that were.
+
+    Their attempts may have been answered and paid, and are closed as such. The jobs become pending,
+    or failed if the user never wants a request of unknown outcome repeated.
+    """
+    async with database.transaction():
+        left = await database.changed(_CLOSE_DEAD_ATTEMPTS)
+        if left:
+            await database.rows(_FAIL_DEAD_JOBS if fail_unknown else _RELEASE_DEAD_JOBS)
+        await database.rows(_FORGET_BACKOFF, (now_us, now_us))
+        await database.rows(_END_DEAD_RUNS, (now_us,))
+    return left
+
+
+# CROSS JOIN fixes the order, batches first, so that the index by state is used.
+_CLOSE_DEAD_ATTEMPTS = """
+UPDATE attempt SET kind = 'interrupted', cause = 'crash', billed = 'maybe',
+  message = 'the run ended before the answer was stored'
+WHERE kind IS NULL AND id IN (
+  SELECT job.lease FROM batch CROSS JOIN job ON job.batch_id = batch.id AND job.state = 'running')
+"""
+_DEAD_JOBS = """
+WHERE id IN (
+  SELECT job.id FROM batch CROSS JOIN job ON job.batch_id = batch.id AND job.state = 'running')
+"""
+_RELEASE_DEAD_JOBS = f"UPDATE job SET state = 'pending', lease = NULL, not_before = 0 {_DEAD_JOBS}"
+_FAIL_DEAD_JOBS = f"""
+UPDATE job SET state = 'failed', lease = NULL, error_kind = 'interrupted',
+  error_message = 'the run ended before the answer was stored'
+{_DEAD_JOBS}
+"""
+_FORGET_BACKOFF = """
+UPDATE job SET not_before = ?
+FROM batch WHERE job.batch_id = batch.id AND job.state = 'pending' AND job.not_before > ?
+"""
+_END_DEAD_RUNS = "UPDATE run SET ended_at = ? WHERE ended_at IS NULL"
+
+
+async def begin_run(database: Database, *, pid: int, host: str, now_us: int) -> BegunRun:
+    """Record who runs from now on."""
+    async with database.transaction():
+        await database.rows(
+            "INSERT INTO run (pid, host, started_at) VALUES (?, ?, ?)", (pid, host, now_us)
+        )
+        (run_id,) = await database.row("SELECT max(id) FROM run") or (0,)
+        (last,) = await database.row("SELECT coalesce(max(id), 0) FROM attempt") or (0,)
+    return BegunRun(run_id, now_us, last)
+
+
+async def end_run(database: Database, *, run_id: int, now_us: int) -> None:
+    """Record that a run is over."""
+    async with database.transaction():
+        await database.rows("UPDATE run SET ended_at = ? WHERE id = ?", (now_us, run_id))
+
+
+async def last_run(database: Database) -> RunRow | None:
+    """Return the newest run."""
+    row = await database.row("SELECT pid, host, started_at FROM run ORDER BY id DESC LIMIT 1")
+    return RunRow(*row) if row else None
