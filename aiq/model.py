@@ -87,11 +87,21 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens as the provider reports them: input includes cached, output includes reasoning."""
+    """
+    Tokens as the provider reports them: input includes cached, output includes reasoning.
+
+    Cache writes are part of the input as well, and dearer than the rest of it. They and the tier
+    are there for the price alone: the ledger keeps the cost, not them.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    """Those of the cache writes that are kept for an hour instead of minutes, and cost more."""
+    service_tier: str | None = None
+    """What the request was served as, where that is not the standard and has its own price."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +151,24 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage = Usage()
 
 
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a reply's headers say about the account's limits; None where nothing is said.
+
+    `..._limit` is per minute, None where its period is another or unknown; `..._left` is what
+    remained when the reply was made.
+    """
+
+    requests_limit: int | None = None
+    requests_left: int | None = None
+    tokens_limit: int | None = None
+    tokens_left: int | None = None
+    input_tokens_limit: int | None = None
+    input_tokens_left: int | None = None
+    output_tokens_limit: int | None = None
+    output_tokens_left: int | None = None
+
+
 class Content(msgspec.Struct, frozen=True, kw_only=True):
     """What a person wants out of a stored reply; derived at export, never stored."""
 
@@ -161,11 +189,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
     param: str | None = None
     retry_after_s: float | None = None
+    timed_out: bool = False
+    """We gave up waiting for it, which hints at a server beyond its strength."""
     model_only: bool = False
     """The provider's refusal concerns this model alone (a per-day quota of one model)."""
     answer: Answer | None = None
     usage: Usage = Usage()
     request_id: str | None = None
+    quota: Quota | None = None
+    """What the reply's headers said about limits."""
     body: bytes | None = None
     """The raw reply where it is worth keeping: an answer, or the first 64 KiB of a bad one."""
 

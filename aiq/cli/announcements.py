@@ -17,8 +17,20 @@ def plan_line(plan: Plan) -> Text:
     done = f" ({plan.skipped:,} already done)" if plan.skipped else ""
     cost = "cost unknown" if plan.estimated_nano is None else _about(plan.estimated_nano)
     candidates = " → ".join(_candidate(name, model) for name, model in plan.candidates)
-    parts = [f"{figures.plural(plan.pending, 'job')} to send{done}", candidates, cost, "no budget"]
+    parts = [
+        f"{figures.plural(plan.pending, 'job')} to send{done}",
+        candidates,
+        cost,
+        _budget(plan),
+    ]
     return Text.assemble((batch_names(plan.batches), "bold"), ": ", " · ".join(parts))
+
+
+def _budget(plan: Plan) -> str:
+    if plan.budget_nano is None:
+        return "no budget"
+    taken = f", {figures.nano(plan.committed_nano)} of it taken" if plan.committed_nano else ""
+    return f"budget {figures.nano(plan.budget_nano)}{taken}"
 
 
 def _about(nano: int) -> str:

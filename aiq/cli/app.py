@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 import aiq
-from aiq.cli.command import Application, command
+from aiq.cli.command import Application, as_help, command
 from aiq.cli.failure import Failure
+from aiq.cli.health_options import DoctorOptions, ProbeOptions
 from aiq.cli.options import (
     CheckOptions,
     ExportOptions,
@@ -31,7 +32,7 @@ _SOME_FAILED = "  1         finished, but some jobs failed or some lines are inv
 _REFUSED = "  2         refused: usage, configuration, input, unknown name; nothing was sent"
 _STOPPED = """\
   3         stopped, resumable: no usable provider left
-  4         stopped, resumable: budget reached (not available yet)"""
+  4         stopped, resumable: budget reached"""
 _STORE = "  5         the database cannot be used: locked, damaged, newer, foreign, disk full"
 _BUG = "  70        a bug in aiq"
 _SIGNALS = "  130, 143  stopped by SIGINT, or by SIGTERM or SIGHUP; resumable"
@@ -55,6 +56,17 @@ _CHECK_STATUS = f"""\
   0         every line is valid
   1         some lines are invalid
   2         a file cannot be read, or the configuration is refused
+{_BUG}"""
+_PROBE_STATUS = f"""\
+  0         every provider is healthy or degraded
+  1         some are not
+  2         the configuration is refused, or a provider is unknown
+  3         none is healthy or degraded
+{_BUG}
+  130, 143  ended by SIGINT (the way to end --watch), or by SIGTERM or SIGHUP"""
+_DOCTOR_STATUS = f"""\
+  0         nothing to be put right
+  1         a finding
 {_BUG}"""
 _INIT_STATUS = f"""\
   0         written
@@ -80,7 +92,20 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+_DESCRIPTION = r"""
+Push 10 to 10,000,000 prompts through LLM providers.
+
+Prompts come from JSONL files, jobs and answers live in one SQLite file. A run that is stopped,
+even killed, loses nothing: the same command carries on.
+
+\b
+  aiq run prompts.jsonl -p simulated         try it, without a key
+  aiq run prompts.jsonl -p openai -m MODEL   the real thing
+  aiq export -o answers.jsonl                the answers
+"""
+
+
+@app.callback(help=as_help(_DESCRIPTION))
 def describe(
     context: typer.Context,
     _version: Annotated[
@@ -88,17 +113,7 @@ def describe(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    r"""
-    Push 10 to 10,000,000 prompts through LLM providers.
-
-    Prompts come from JSONL files, jobs and answers live in one SQLite file. A run that is stopped,
-    even killed, loses nothing: the same command carries on.
-
-    \b
-      aiq run prompts.jsonl -p simulated         try it, without a key
-      aiq run prompts.jsonl -p openai -m MODEL   the real thing
-      aiq export -o answers.jsonl                the answers
-    """
+    """Show the help where no command is named."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(ExitCode.REFUSED)
@@ -175,6 +190,37 @@ def check(options: CheckOptions, failure: Failure) -> int:
     from aiq.cli.check import check_prompts
 
     return check_prompts(options, failure)
+
+
+@command(app, ProbeOptions, name="probe", exit_status=_PROBE_STATUS)
+def probe(options: ProbeOptions, failure: Failure) -> int:
+    r"""
+    Check the health of providers, all at once.
+
+    Each within its own time-out of 10 s. What was found is kept in a database of its own beside the
+    job database, never in that.
+
+    \b
+      1 network   name, port, certificate
+      2 API       the list of models: key accepted, model present; free
+      3 function  one tiny request, checked to be an answer; costs a few tokens
+      4 latency   whether that answer was quick enough
+    """
+    from aiq.cli.probe import probe_providers
+
+    return probe_providers(options, failure)
+
+
+@command(app, DoctorOptions, name="doctor", exit_status=_DOCTOR_STATUS)
+def doctor(options: DoctorOptions, _failure: Failure) -> int:
+    """
+    Check versions, limits, configuration, keys, proxies and the database.
+
+    Nothing is sent and nothing is written.
+    """
+    from aiq.cli.doctor import show_diagnosis
+
+    return show_diagnosis(options)
 
 
 @command(app, InitOptions, name="init", exit_status=_INIT_STATUS)

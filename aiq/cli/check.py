@@ -40,6 +40,7 @@ def _settings(options: CheckOptions) -> Settings | None:
             providers=options.provider or (),
             environ=os.environ,
             working_directory=Path.cwd(),
+            needs_keys=False,
         )
     except ConfigError:
         if is_asked:

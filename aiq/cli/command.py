@@ -61,12 +61,17 @@ def command(
                 raise typer.Exit(body(options, failure))
 
         invoke.__signature__ = _signature(options_type)  # type: ignore[attr-defined] # typer reads it
-        invoke.__doc__ = body.__doc__
+        invoke.__doc__ = as_help(body.__doc__ or "")
         epilog = f"\b\nEXIT STATUS\n{exit_status}"
         app.command(name, epilog=epilog)(invoke)
         return body
 
     return add
+
+
+def as_help(text: str) -> str:
+    r"""Return a docstring as a help text: a paragraph that begins with `\b` keeps its lines."""
+    return text.replace("\\b\n", "\b\n")
 
 
 def _text(value: Any) -> Any:

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 from aiq.cli.options import RunOptions, WorkOptions
 
-_ONCE = frozenset({"prompts", "budget", "dry_run"})
+_ONCE = frozenset({"prompts", "dry_run"})
 """What is no option, or what a resumed run does not repeat."""
-
 
 _STORED = frozenset({"model", "system", "param"})
 """What is stored with a batch, and would be wrong for another one."""

@@ -20,6 +20,7 @@ _FIGURES: Sequence[tuple[Column, Callable[[Tally], str]]] = (
     (Column("ok"), lambda tally: f"{tally.succeeded:,}"),
     (Column("errors"), lambda tally: f"{tally.errors:,}"),
     (Column("429s"), lambda tally: f"{tally.rate_limited:,}"),
+    (Column("failovers", rank=4), lambda tally: f"{tally.failovers:,}"),
     (Column("aborted", rank=4), lambda tally: f"{_aborted(tally):,}"),
     (Column("truncated", rank=4), lambda tally: f"{tally.truncated:,}"),
     (Column("refused", rank=4), lambda tally: f"{tally.refused:,}"),
@@ -27,7 +28,7 @@ _FIGURES: Sequence[tuple[Column, Callable[[Tally], str]]] = (
     (Column("out", rank=3), lambda tally: f"{tally.output_tokens:,}"),
     (Column("cost"), figures.cost),
 )
-_SELDOM = ("aborted", "truncated", "refused")
+_SELDOM = ("failovers", "aborted", "truncated", "refused")
 _LATENCIES = ("mean", "p50", "p90", "p95", "p99", "max")
 
 

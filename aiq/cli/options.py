@@ -132,7 +132,12 @@ class WorkOptions:
         ),
     ] = None
     budget: Annotated[
-        float | None, typer.Option("--budget", metavar="USD", help="Not available yet.")
+        float | None,
+        typer.Option(
+            "--budget",
+            metavar="USD",
+            help="What all attempts ever of these jobs may cost at most; stops with exit 4.",
+        ),
     ] = None
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="Take at most N jobs.")
@@ -164,8 +169,6 @@ class WorkOptions:
 
     def check(self) -> None:
         """Raise `Refused` for what makes no sense together."""
-        if self.budget is not None:
-            raise Refused("`--budget` is not available yet", hint="bound a run with `--limit N`")
         if self.json and self.output == Path("-"):
             raise Refused(
                 "`--json` and `-o -` would both write to stdout",

@@ -104,7 +104,9 @@ def _counts(snapshot: Snapshot) -> Text:
 
 
 def _times(snapshot: Snapshot) -> Text:
-    left = f" · {figures.clock(snapshot.eta_s)} left" if snapshot.eta_s is not None else ""
+    # While all providers are waited for, a rate of the last seconds says nothing about the end.
+    is_known = snapshot.eta_s is not None and (snapshot.in_flight or not snapshot.pending)
+    left = f" · {figures.clock(snapshot.eta_s or 0.0)} left" if is_known else ""
     rate = figures.rate(snapshot.rate_per_s)
     return Text(f"{rate} · {figures.clock(snapshot.elapsed_s)} elapsed{left}")
 
@@ -112,12 +114,20 @@ def _times(snapshot: Snapshot) -> Text:
 def _money(snapshot: Snapshot) -> Text:
     tally = snapshot.tally
     tokens = f"{figures.compact(tally.input_tokens)} in, {figures.compact(tally.output_tokens)} out"
-    parts = [f"cost {figures.cost(tally)}", f"tokens {tokens}"]
+    parts = [f"cost {figures.cost(tally)}{_budget(snapshot)}", f"tokens {tokens}"]
     if snapshot.failovers:
         parts.append(figures.plural(snapshot.failovers, "failover"))
     if paid := figures.possibly_paid(tally):
         parts.append(f"possibly paid: {paid}")
     return Text(" · ".join(parts))
+
+
+def _budget(snapshot: Snapshot) -> str:
+    """Return how much of the budget is taken, by earlier runs too; nothing without a budget."""
+    if snapshot.budget_nano is None:
+        return ""
+    taken = figures.percent(snapshot.committed_nano, snapshot.budget_nano)
+    return f" ({taken} % of budget {figures.nano(snapshot.budget_nano)})"
 
 
 def _providers(views: Sequence[ProviderView], width: int, room: int) -> list[Text]:

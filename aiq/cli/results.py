@@ -130,4 +130,5 @@ async def _batches(asked: RunOptions) -> Sequence[str]:
         return [asked.requeue.batch]
     if not asked.database.exists():
         return []
-    return [batch.name for batch in (await read_status(asked.database, None)).batches]
+    status = await read_status(asked.database, None, now_us=0)
+    return [batch.name for batch in status.batches]

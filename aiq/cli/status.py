@@ -12,7 +12,9 @@ from aiq.cli.columns import Column, table
 from aiq.cli.ledger import failures, figures_table, latency_table, stacked
 from aiq.cli.options import StatusOptions
 from aiq.cli.text import visible
+from aiq.clock import Clock
 from aiq.errors import ExitCode
+from aiq.run.facts import ProviderFacts
 from aiq.run.status import BatchStatus, Status, read_status
 
 _BATCH_COLUMNS = (
@@ -32,13 +34,13 @@ _PROVIDER_COLUMNS = (
     Column("kind", rank=4, right=False),
     Column("model", rank=2, right=False, least=12),
     Column("in flight", rank=1),
-    Column("status", right=False, least=12),
+    Column("status, next try", right=False, least=12),
 )
 
 
 def show_status(options: StatusOptions) -> int:
     """Do what `aiq status` promises; return the exit status."""
-    status = asyncio.run(read_status(options.db, options.batch))
+    status = asyncio.run(read_status(options.db, options.batch, now_us=Clock().utc_us()))
     if options.json:
         streams.write_json(status.to_json())
     else:
@@ -104,11 +106,17 @@ def _providers(status: Status, width: int) -> list[Text]:
             Text(one.kind),
             Text(visible(one.model or figures.NONE, 40)),
             Text(f"{status.in_flight.get(one.name, 0):,}"),
-            Text(one.status + (f": {visible(one.reason)}" if one.reason else "")),
+            Text(_status(one, status.now_us)),
         ]
         for one in status.providers
     ]
     return table(_PROVIDER_COLUMNS, rows, width)
+
+
+def _status(one: ProviderFacts, now_us: int) -> str:
+    """Return status, time to the next try and reason, as the live view shows them."""
+    wait = "" if one.until_us is None else f", {figures.wait((one.until_us - now_us) / 1e6)}"
+    return one.status + wait + (f": {visible(one.reason)}" if one.reason else "")
 
 
 def _unread(status: Status) -> list[Text]:

@@ -85,6 +85,9 @@ def counts(result: RunResult) -> Text:
 
 def _remarks(result: RunResult) -> list[Text]:
     remarks = []
+    if result.budget.limit_nano is not None:
+        taken, limit = figures.nano(result.budget.committed_nano), result.budget.limit_nano
+        remarks.append(f"{taken} of the budget of {figures.nano(limit)} spent or possibly paid")
     if result.failovers:
         remarks.append(f"{figures.plural(result.failovers, 'failover')} to another provider")
     if result.ledger.total.unpriced:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -85,6 +86,7 @@ def _settings(options: WorkOptions, on_changed: str | None = None) -> Settings:
             max_wait_s=options.max_wait,
             on_unknown=options.on_unknown,
             on_changed=on_changed,
+            budget_usd=options.budget,
         ),
         environ=os.environ,
         working_directory=Path.cwd(),
@@ -112,7 +114,7 @@ class _Work:
         output = await ResultFile.of(self._options, self._asked, self._settings)
         result = await self._session()
         if result.exit_code is not ExitCode.OK and self._is_unfinished(result):
-            result.resume = resume_command(self._options)
+            result.resume = resume_command(self._affordable(result))
         streams.talk(self._last_words(result))
         if output is not None and result.batches:
             result.exit_code = await self._written(output, result)
@@ -186,6 +188,12 @@ class _Work:
         if result.resume is not None:
             commands["resume"] = result.resume
         return commands
+
+    def _affordable(self, result: RunResult) -> WorkOptions:
+        """Return the options that carry on: where the budget was reached, with a higher one."""
+        if result.exit_code is not ExitCode.BUDGET:
+            return self._options
+        return dataclasses.replace(self._options, budget=result.enough_usd)
 
     async def _written(self, output: ResultFile, result: RunResult) -> ExitCode:
         """Export the results; a failure is told and makes the exit status non-zero."""

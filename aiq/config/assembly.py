@@ -7,6 +7,7 @@ are used need their key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +23,14 @@ from aiq.config.settings import ProviderSettings, RunOverrides, RunSettings, Set
 from aiq.config.tables import ConfigTable, ProviderTable
 from aiq.errors import ConfigError
 from aiq.model import JsonObject
+from aiq.policy.defaults import RateLimits
+from aiq.providers import azure
+from aiq.providers.anthropic_requests import DEFAULT_CAP as ANTHROPIC_CAP
 from aiq.providers.presets import PRESETS, Preset
 from aiq.providers.simulated import SimulatedSettings
 from aiq.redaction import Secret
 
+_VERSION_AT_END = re.compile(r"/v[0-9]+[a-z0-9]*$")
 DEFAULT_FILE = "aiq.toml"
 CONNECT_TIMEOUT_S = 10.0
 
@@ -36,6 +41,7 @@ _OPTIONS = {
     "max_wait_s": "--max-wait",
     "on_unknown": "--on-unknown",
     "on_changed": "--on-changed",
+    "budget_usd": "--budget",
 }
 
 
@@ -46,6 +52,7 @@ def load(
     overrides: RunOverrides | None = None,
     environ: Mapping[str, str],
     working_directory: Path,
+    needs_keys: bool = True,
 ) -> Settings:
     """
     Return the settings of a run.
@@ -57,6 +64,8 @@ def load(
         overrides: options of the command line that win over `[run]`.
         environ: the process's variables; `.env` is added beneath them.
         working_directory: where `aiq.toml` and `.env` are looked for.
+        needs_keys: False for what only looks: a key that is not set is then noted at its provider
+            (`missing_key`) instead of refused.
 
     Raises:
         ConfigError: whatever is refused; nothing has been sent.
@@ -66,12 +75,13 @@ def load(
     overrides = overrides or RunOverrides()
     run = _override(source.config.run, overrides)
     configured = Configured(source.shown, source.config.providers)
-    choices, notes = select(configured, providers, environment)
+    choices, notes = select(configured, providers, environment, prefer_region=run.prefer_region)
+    timeouts = _Timeouts(overrides.timeout_s, run.timeout_s)
     return Settings(
         run=run,
         defaults=source.defaults,
         providers=tuple(
-            _provider(choice, environment, overrides.timeout_s, run.timeout_s) for choice in choices
+            _provider(choice, environment, timeouts, needs_keys=needs_keys) for choice in choices
         ),
         path=source.path,
         notes=(*environment.notes, *notes),
@@ -101,7 +111,7 @@ def _read(config_path: Path | None, working_directory: Path) -> _Source:
 
 def _override(run: RunSettings, overrides: RunOverrides) -> RunSettings:
     """Lay the command line over `[run]`, under the same checks, naming options where they fail."""
-    fields = {name: getattr(run, name) for name in _OPTIONS}
+    fields = msgspec.structs.asdict(run)
     for name, value in msgspec.structs.asdict(overrides).items():
         if value is None:
             continue
@@ -114,15 +124,23 @@ def _override(run: RunSettings, overrides: RunOverrides) -> RunSettings:
     return RunSettings(**fields)
 
 
+class _Timeouts(NamedTuple):
+    """Limits of an attempt: the command line's wins over a provider's own, the run's is below."""
+
+    command_line_s: float | None
+    run_s: float
+
+
 def _provider(
-    choice: Choice, environment: Environment, timeout_s: float | None, run_timeout_s: float
+    choice: Choice, environment: Environment, timeouts: _Timeouts, *, needs_keys: bool
 ) -> ProviderSettings:
-    """Resolve one provider; `timeout_s` is the command line's, which wins over its own."""
+    """Resolve one provider."""
     table, name = choice.table, name_of(choice.table)
     preset = _preset_of(table)
     kind = table.kind or (preset.kind if preset else "openai")
-    url = normalize(table.base_url or (preset.base_url if preset else ""))
-    key = _key(name, table, preset, environment)
+    url = _url(choice, kind, preset)
+    variable = _key_variable(table, preset, environment)
+    key = _key(name, variable, environment, needs_keys=needs_keys)
     variables = _header_variables(name, table, environment)
     secrets = (*((key,) if key else ()), *variables.values())
     _refuse_unencrypted(choice, url, secrets)
@@ -133,23 +151,66 @@ def _provider(
         base_url=url,
         key=key,
         key_name=key.name if key else None,
+        missing_key=None if key else variable,
         model=table.model or (preset.model if preset else None),
         models=table.models,
         strict_models=table.strict_models,
         rank=choice.rank,
+        region=table.region,
         context_window=table.context_window,
         max_in_flight=table.max_in_flight,
-        timeout_s=timeout_s or table.timeout_s or run_timeout_s,
+        adaptive=table.adaptive,
+        rates=_rates(table),
+        breaker=table.breaker,
+        limits=table.limits,
+        probe=table.probe,
+        timeout_s=timeouts.command_line_s or table.timeout_s or timeouts.run_s,
         connect_timeout_s=table.connect_timeout_s or CONNECT_TIMEOUT_S,
-        max_tokens=table.max_tokens,
-        cap_field=table.cap_field or (preset.cap_field if preset else "max_tokens"),
+        max_tokens=table.max_tokens or (ANTHROPIC_CAP if kind == "anthropic" else None),
+        cap_field=table.cap_field or _cap_field(kind, url, table.api_version, preset),
         price=table.price or (preset.price if preset else None),
         headers=_headers(table.headers, variables),
+        api_version=table.api_version,
         account=table.account or (key.name if key else name),
         is_local=is_loopback(url),
         simulated=(table.simulated or SimulatedSettings()) if kind == "simulated" else None,
         secrets=secrets,
     )
+
+
+def _cap_field(kind: str, url: str, api_version: str | None, preset: Preset | None) -> str:
+    """Return the name of the output cap on the wire where the file gives none."""
+    azures = azure.cap_field(url, api_version) if kind == "openai" else None
+    return azures or (preset.cap_field if preset else "max_tokens")
+
+
+def _rates(table: ProviderTable) -> RateLimits:
+    return RateLimits(
+        requests=table.requests_per_minute,
+        tokens=table.tokens_per_minute,
+        input_tokens=table.input_tokens_per_minute,
+        output_tokens=table.output_tokens_per_minute,
+    )
+
+
+def _url(choice: Choice, kind: str, preset: Preset | None) -> str:
+    """Return where to send; Azure's classic style begins at the resource, without a path."""
+    table = choice.table
+    url = normalize(table.base_url or (preset.base_url if preset else ""))
+    if kind in ("anthropic", "gemini") and (found := _VERSION_AT_END.search(url)):
+        raise ConfigError(
+            f"{choice.where}.base_url: ends in a version, which this kind adds itself",
+            hint=f"leave out {found[0]}; another version is named by `api_version`",
+        )
+    if kind != "openai" or table.api_version is None:
+        return url
+    try:
+        return azure.resource_url(url)
+    except ValueError as error:
+        raise ConfigError(
+            f"{choice.where}.api_version: {error}",
+            hint="leave `api_version` out for a base_url that ends in /openai/v1",
+        ) from None
 
 
 def _refuse_unencrypted(choice: Choice, url: str, secrets: tuple[Secret, ...]) -> None:
@@ -167,17 +228,23 @@ def _preset_of(table: ProviderTable) -> Preset | None:
 
 
 def _key(
-    name: str, table: ProviderTable, preset: Preset | None, environment: Environment
+    name: str, variable: str | None, environment: Environment, *, needs_keys: bool
 ) -> Secret | None:
-    """Return the key that `api_key_env` names, else the one its preset customarily uses."""
+    """Return the key in a variable; None where there is none to have, or none is needed."""
+    if variable is None or (not needs_keys and environment.secret(variable) is None):
+        return None
+    return _required(name, variable, environment)
+
+
+def _key_variable(
+    table: ProviderTable, preset: Preset | None, environment: Environment
+) -> str | None:
+    """Return where the key is: in what `api_key_env` names, else what its preset is used to."""
     if table.api_key_env:
-        return _required(name, table.api_key_env, environment)
+        return table.api_key_env
     if preset is None:
         return None
-    variable = key_set(preset, environment)
-    if variable is None and preset.needs_key:
-        return _required(name, preset.key_env[0], environment)
-    return environment.secret(variable) if variable else None
+    return key_set(preset, environment) or (preset.key_env[0] if preset.needs_key else None)
 
 
 def _required(name: str, variable: str, environment: Environment, use: str = "") -> Secret:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from aiq.config import base_url
 from aiq.config.environment import is_header_text, references
-from aiq.config.tables import KINDS_NOT_YET, ConfigTable, ProviderTable
+from aiq.config.tables import ConfigTable, ProviderTable
 from aiq.config.toml_file import join, literal_key, nearest, quoted
 from aiq.errors import ConfigError
 from aiq.model import JsonObject, Price
@@ -21,6 +21,7 @@ from aiq.providers.presets import PRESETS
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_API_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
 _FIELD_NAME = re.compile(r"[a-z][a-z_]*")
 # Text that reads as a key although no vendor's prefix gives it away. Names of variables have no
 # small letters and digits in one long run; ids of organisations in headers stay under 32.
@@ -52,10 +53,6 @@ def check(config: ConfigTable, defaults: JsonObject, file: str) -> None:
     Raises:
         ConfigError: the first value that makes no sense, or whose effect does not exist yet.
     """
-    if config.run.strategy != "rank":
-        raise _not_yet(f'{file}: run.strategy: "{config.run.strategy}"', 'use "rank"')
-    if config.run.overflow:
-        raise _not_yet(f"{file}: run.overflow: true", "leave it out")
     for field in sorted(_REQUEST_FIELDS & set(defaults.get("extra_body", {}))):
         raise ConfigError(
             f"{file}: defaults.extra_body.{field}: would overwrite the request itself",
@@ -64,7 +61,9 @@ def check(config: ConfigTable, defaults: JsonObject, file: str) -> None:
     for index, table in enumerate(config.providers):
         _check_provider(table, f"{file}: providers[{index}]")
     _check_names(config.providers, file)
-    _check_ranks(config.providers, file)
+    _check_text(config.run.prefer_region, f"{file}: run.prefer_region")
+    if config.run.prefer_region is None:
+        _check_ranks(config.providers, file)
 
 
 def name_of(table: ProviderTable) -> str:
@@ -75,13 +74,15 @@ def name_of(table: ProviderTable) -> str:
 def _check_provider(table: ProviderTable, where: str) -> None:
     if not name_of(table):
         raise ConfigError(f"{where}.name: is missing", hint='for example name = "primary"')
-    for key in ("name", "model", "account"):
+    for key in ("name", "model", "account", "region"):
         _check_text(getattr(table, key), f"{where}.{key}")
     for asked, served in table.models.items():
         _check_text(asked, f"{where}.models")
         _check_text(served, join(f"{where}.models", asked))
-    if table.adaptive:
-        raise _not_yet(f"{where}.adaptive: true", "leave it out")
+    if table.api_version is not None and not _API_VERSION.fullmatch(table.api_version):
+        raise ConfigError(
+            f"{where}.api_version: is not a version", hint='for example api_version = "2023-06-01"'
+        )
     _check_kind(table, where)
     _check_connection(table, where)
     if table.strict_models and not (table.models or table.model):
@@ -95,6 +96,11 @@ def _check_provider(table: ProviderTable, where: str) -> None:
         raise ConfigError(
             f"{where}.cap_field: is not the name of a cap",
             hint="valid: max_completion_tokens, max_tokens",
+        )
+    if max(table.breaker.min_calls, table.breaker.first_bad) > table.breaker.window_calls:
+        raise ConfigError(
+            f"{where}.breaker.window_calls: is smaller than min_calls or first_bad",
+            hint="the breaker could never open",
         )
     if table.price is not None:
         _check_price(table.price, f"{where}.price")
@@ -116,9 +122,6 @@ def _check_kind(table: ProviderTable, where: str) -> None:
             hint=nearest(table.preset, PRESETS),
         )
     preset = PRESETS[table.preset] if table.preset else None
-    for key, kind in (("preset", preset and preset.kind), ("kind", table.kind)):
-        if kind in KINDS_NOT_YET:
-            raise _not_yet(f'{where}.{key}: "{kind}"', "leave this provider out")
     if preset and table.kind and table.kind != preset.kind:
         raise ConfigError(
             f"{where}.kind: the preset {preset.name} is of kind {preset.kind}",
@@ -220,9 +223,6 @@ def _check_ranks(tables: tuple[ProviderTable, ...], file: str) -> None:
             raise ConfigError(
                 f"{file}: providers[{index}].rank: {table.rank} is also the rank of "
                 f"providers[{first}]",
-                hint="give each provider a rank of its own, or none",
+                hint="give each provider a rank of its own, or none; with run.prefer_region, "
+                "providers may share one",
             )
-
-
-def _not_yet(what: str, hint: str) -> ConfigError:
-    return ConfigError(f"{what} is not available yet", hint=hint)

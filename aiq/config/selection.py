@@ -8,12 +8,13 @@ never sent to a vendor nobody named.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from aiq.config.checks import name_of
 from aiq.config.environment import Environment
-from aiq.config.tables import KINDS_NOT_YET, ProviderTable
+from aiq.config.tables import ProviderTable
 from aiq.config.toml_file import nearest, quoted
 from aiq.errors import ConfigError
 from aiq.providers.presets import PRESETS, Preset
@@ -35,10 +36,17 @@ class Configured(NamedTuple):
 
 
 def select(
-    configured: Configured, names: Sequence[str], environment: Environment
+    configured: Configured,
+    names: Sequence[str],
+    environment: Environment,
+    *,
+    prefer_region: str | None = None,
 ) -> tuple[list[Choice], list[str]]:
     """
     Return the providers to use, best first, and notes about choices nobody spelled out.
+
+    With `prefer_region`, providers in that region stand first among those that share a rank or
+    give none; the order of `-p` is an order of ranks.
 
     Raises:
         ConfigError: an unknown or repeated name, or no name and not exactly one key.
@@ -46,7 +54,7 @@ def select(
     if names:
         return _by_name(configured, names)
     if configured.tables:
-        return _by_rank(configured), []
+        return _by_rank(configured, prefer_region), []
     return _by_key(configured.file, environment)
 
 
@@ -77,10 +85,7 @@ def _preset(name: str, configured: list[str]) -> Preset:
         raise ConfigError(
             f"no provider or preset is named {quoted(name)}", hint=f"{guess}{known}; {presets}"
         )
-    preset = PRESETS[name]
-    if preset.kind in KINDS_NOT_YET:
-        raise ConfigError(f"-p {name}: this preset is not available yet", hint="name another one")
-    return preset
+    return PRESETS[name]
 
 
 def _bypass_note(configured: Configured, name: str, names: Sequence[str]) -> str:
@@ -94,15 +99,20 @@ def _bypass_note(configured: Configured, name: str, names: Sequence[str]) -> str
     return f"`-p {name}` is the preset, not one of the {count} {plural} of {configured.file}"
 
 
-def _by_rank(configured: Configured) -> list[Choice]:
-    """Give ranks as written; providers without one fill the gaps in the order of the file."""
+def _by_rank(configured: Configured, prefer_region: str | None) -> list[Choice]:
+    """
+    Give ranks as written; providers without one fill the gaps in the order of the file.
+
+    Where a region is preferred, those without a rank share the first gap instead.
+    """
     taken = {table.rank for table in configured.tables}
-    free = (rank for rank in range(1, 2 * len(configured.tables) + 1) if rank not in taken)
+    gaps = [rank for rank in range(1, 2 * len(configured.tables) + 1) if rank not in taken]
+    free = iter(gaps) if prefer_region is None else itertools.repeat(gaps[0])
     choices = [
         Choice(f"{configured.file}: providers[{index}]", table, table.rank or next(free))
         for index, table in enumerate(configured.tables)
     ]
-    return sorted(choices, key=lambda choice: choice.rank)
+    return sorted(choices, key=lambda one: (one.rank, one.table.region != prefer_region))
 
 
 def _by_key(file: str | None, environment: Environment) -> tuple[list[Choice], list[str]]:
@@ -121,11 +131,6 @@ def _by_key(file: str | None, environment: Environment) -> tuple[list[Choice], l
             hint=f"name one, or several in rank order: -p {found[0][0].name}",
         )
     preset, key = found[0]
-    if preset.kind in KINDS_NOT_YET:
-        raise ConfigError(
-            f"{key} is set, but the preset {preset.name} is not available yet",
-            hint="name another provider with -p",
-        )
     note = f"{key} is the only key set: using the preset {preset.name}"
     return [_preset_choice(preset, 1)], [note]
 

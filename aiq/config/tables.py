@@ -11,17 +11,19 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from aiq.config.settings import Count, InFlight, OnChanged, OnUnknown, RunSettings, Seconds
+from aiq.config.settings import (
+    Count,
+    InFlight,
+    OnChanged,
+    OnUnknown,
+    RunSettings,
+    Seconds,
+    Strategy,
+)
 from aiq.model import Price
+from aiq.policy.defaults import BreakerSettings, LimitSettings, PerMinute, ProbeSettings
 from aiq.providers.presets import PRESETS, ProviderKind
 from aiq.providers.simulated import SimulatedSettings
-
-
-class RunTable(RunSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[run]`: the settings of a run, and two keys that have one available value each."""
-
-    strategy: Literal["rank", "latency", "cost", "balanced"] = "rank"
-    overflow: bool = False
 
 
 class ProviderTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,9 +38,14 @@ class ProviderTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     models: dict[str, str] = msgspec.field(default_factory=dict)
     strict_models: bool = False
     rank: Count | None = None
+    region: str | None = None
     context_window: Count | None = None
     max_in_flight: InFlight | None = None
-    adaptive: bool = False
+    adaptive: bool = True
+    requests_per_minute: PerMinute | None = None
+    tokens_per_minute: PerMinute | None = None
+    input_tokens_per_minute: PerMinute | None = None
+    output_tokens_per_minute: PerMinute | None = None
     timeout_s: Seconds | None = None
     connect_timeout_s: Seconds | None = None
     max_tokens: Count | None = None
@@ -46,7 +53,11 @@ class ProviderTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     price: Price | None = None
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     account: str | None = None
+    api_version: str | None = None
     allow_http: bool | None = None
+    breaker: BreakerSettings = BreakerSettings()
+    limits: LimitSettings = LimitSettings()
+    probe: ProbeSettings = ProbeSettings()
     simulated: SimulatedSettings | None = None
 
 
@@ -92,23 +103,26 @@ class DefaultsTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class ConfigTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
-    run: RunTable = RunTable()
+    run: RunSettings = RunSettings()
     defaults: DefaultsTable = DefaultsTable()
     providers: tuple[ProviderTable, ...] = ()
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "": ConfigTable,
-    "run": RunTable,
+    "run": RunSettings,
     "defaults": DefaultsTable,
     "providers[]": ProviderTable,
     "providers[].price": Price,
+    "providers[].breaker": BreakerSettings,
+    "providers[].limits": LimitSettings,
+    "providers[].probe": ProbeSettings,
     "providers[].simulated": SimulatedSettings,
 }
 """The tables by their path, list positions left out."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "strategy": ("rank", "latency", "cost", "balanced"),
+    "strategy": get_args(Strategy),
     "on_unknown": get_args(OnUnknown),
     "on_changed": get_args(OnChanged),
     "kind": get_args(ProviderKind),
@@ -118,25 +132,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 NOT_YET: dict[str, frozenset[str]] = {
     "": frozenset({"monitor", "alerts"}),
-    "run": frozenset({"prefer_region", "budget_usd"}),
-    "providers[]": frozenset(
-        {
-            "region",
-            "requests_per_minute",
-            "tokens_per_minute",
-            "input_tokens_per_minute",
-            "output_tokens_per_minute",
-            "api_version",
-            "breaker",
-            "limits",
-            "probe",
-        }
-    ),
 }
 """Keys of sections that are planned; each is refused as not available yet."""
-
-KINDS_NOT_YET = frozenset({"anthropic", "gemini"})
-"""Kinds whose wire format is planned."""
 
 SECRET_KEYS = frozenset(
     {"api_key", "apikey", "key", "token", "api_token", "auth_token", "secret", "password"}

@@ -34,11 +34,15 @@ _KIND_OF_WORD: dict[str, Kind] = {
     "billing_error": Kind.OUT_OF_CREDIT,
     "enforced_spend_limit_reached": Kind.OUT_OF_CREDIT,
     "contract_spend_limit_reached": Kind.OUT_OF_CREDIT,
+    "billing_disabled": Kind.OUT_OF_CREDIT,
     # credentials
     "invalid_api_key": Kind.AUTH,
     "api_key_invalid": Kind.AUTH,
     "authentication_error": Kind.AUTH,
     "unauthenticated": Kind.AUTH,
+    "organization_on_hold": Kind.AUTH,  # Anthropic: disabled for reasons of trust and safety
+    "cmek_key_disabled": Kind.AUTH,  # Anthropic: the workspace's own encryption key
+    "pup_limited_disabled": Kind.AUTH,  # Gemini: the account broke the use policy
     # the model
     "model_not_found": Kind.NOT_FOUND,
     "model_not_available": Kind.NOT_FOUND,
@@ -103,9 +107,25 @@ _TEXTS = (
         r"insufficient (?:account )?(?:balance|credits|funds)",
         r"used all available credits",
         r"reached your specified (?:workspace )?(?:api )?usage limits?",
+        r"\bcredits are depleted\b",
+        r"\bspending cap\b",
     ),
-    _text(Kind.OUT_OF_CREDIT, {400, 403}, r"\b(?:spend|spending|usage|billing) limit\b"),
-    _text(Kind.AUTH, {200, 400}, r"\bapi key not valid\b", r"\bapi_key_invalid\b"),
+    _text(
+        Kind.OUT_OF_CREDIT,
+        {400, 403},
+        r"\b(?:spend|spending|usage|billing) limit\b",
+        r"\benable billing\b",
+    ),
+    _text(
+        Kind.AUTH,
+        {200, 400},
+        r"\bapi key not valid\b",
+        r"\bincorrect api key\b",
+        r"\bapi_key_invalid\b",
+        r"\borganization has been disabled\b",
+        r"\blocation is not supported\b",
+        r"\bnot available in your (?:country|region)\b",
+    ),
     _text(
         Kind.NOT_FOUND,
         {200, 400, 422},
@@ -122,6 +142,8 @@ _TEXTS = (
         r"maximum pending requests exceeded",
     ),
 )
+_QUOTED = re.compile(r"""(?<!\w)"[^"]*"(?!\w) | (?<!\w)'[^']*'(?!\w) | `[^`]*`""", re.VERBOSE)
+"""What a message quotes, the name of a model or a part of the prompt, is not the server's word."""
 _NO_DAILY_QUOTA = re.compile(r"per-?day|\blimit: 0\b(?!\.[0-9])", re.IGNORECASE)
 
 _KIND_OF_STATUS: dict[int, Kind] = {
@@ -177,8 +199,9 @@ def _kind_by_body(problem: Problem) -> Kind | None:
         if word in _KIND_OF_WORD:
             return _KIND_OF_WORD[word]
     status = 200 if 200 <= problem.status_code < 300 else problem.status_code
+    own_words = _QUOTED.sub("_", problem.message)
     for text in _TEXTS:
-        if status in text.statuses and text.pattern.search(problem.message):
+        if status in text.statuses and text.pattern.search(own_words):
             return text.kind
     return None
 

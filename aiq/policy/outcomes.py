@@ -49,9 +49,14 @@ def not_sent(message: str) -> Outcome:
     return Outcome(kind=Kind.CONNECT, message=one_line(message))
 
 
-def interrupted(message: str) -> Outcome:
+def interrupted(message: str, *, timed_out: bool = False) -> Outcome:
     """Return the outcome of a request that left and got no status line; perhaps it is paid."""
-    return Outcome(kind=Kind.INTERRUPTED, billed=Billed.MAYBE, message=one_line(message))
+    return Outcome(
+        kind=Kind.INTERRUPTED,
+        billed=Billed.MAYBE,
+        message=one_line(message),
+        timed_out=timed_out,
+    )
 
 
 def cancelled(message: str, *, was_sent: bool) -> Outcome:

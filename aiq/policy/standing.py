@@ -1,10 +1,10 @@
 """
-What we know about a provider during a run: may it be used now, from when, or not at all.
+What we know about a provider during a run, kept where each fact belongs.
 
-Outcomes go in through `settle`; `usable_at` comes out. Credential and rate-limit state belongs to
-the account, because providers that share a key share its fate; failures belong to the provider,
-refused models to the pair. Until the circuit breaker takes over, a provider that cannot be reached
-or fails on its side rests for a moment (`Recovery`). All instants are monotonic seconds.
+Limits, concurrency and the state of a credential belong to the `Account`, because providers that
+share a key share its fate. Failures and slowness belong to one model of one provider, its
+`Channel`. What a provider itself refuses belongs to its `Standing`. Outcomes change all three
+through `aiq.policy.admission`. All instants are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -15,10 +15,23 @@ import math
 import msgspec
 
 from aiq.model import Kind, Outcome
-from aiq.policy.cooldown import Cooldown, Recovery
+from aiq.policy.breaker import Breaker, State
+from aiq.policy.concurrency import Concurrency
+from aiq.policy.defaults import BreakerSettings
+from aiq.policy.limits import Limits
+from aiq.policy.ramp import Ramp
+from aiq.policy.slowness import Slowness
+from aiq.policy.tokens import TokenRatio
 
 CONFIRMATIONS = 3
 """Refusals in a row it takes to disable a provider that has already answered in this run."""
+
+_SLOWER_WEIGHT = 0.3
+_FASTER_WEIGHT = 0.7
+"""
+Of the latest answer in the moving mean. Good news counts for more: who has become fast is asked
+seldom until it shows, while who has become slow shows with every call.
+"""
 
 
 class Status(enum.StrEnum):
@@ -49,40 +62,105 @@ class RefusedModel(msgspec.Struct, frozen=True):
 class Account:
     """What providers with one key share."""
 
-    __slots__ = ("cooldown", "disabled")
+    __slots__ = ("concurrency", "disabled", "is_cooling", "limits", "shared_as")
 
-    def __init__(self) -> None:
-        self.cooldown = Cooldown()
+    def __init__(
+        self, limits: Limits, concurrency: Concurrency, *, shared_as: str | None = None
+    ) -> None:
+        """`shared_as` is its name where several providers share it, for people to understand."""
+        self.limits = limits
+        self.concurrency = concurrency
+        self.shared_as = shared_as
         self.disabled: str | None = None
+        self.is_cooling = False
+        """Whether a cooldown has begun from which nobody has started again."""
+
+    def all_of_it(self, reason: str) -> str:
+        """Return a reason that says whom it concerns besides the provider that met it."""
+        return reason if self.shared_as is None else f"{reason} (all of account {self.shared_as})"
+
+
+class Channel:
+    """One model of one provider: what fails, slows down and recovers as one."""
+
+    __slots__ = (
+        "breaker",
+        "in_flight",
+        "last_failure",
+        "latency_s",
+        "ramp",
+        "slowness",
+        "started",
+        "tokens",
+    )
+
+    def __init__(self, settings: BreakerSettings, *, openings: int = 0) -> None:
+        """`openings` says how often its breaker had opened in a row when the last run ended."""
+        self.breaker = Breaker(settings, openings=openings)
+        self.slowness = Slowness(settings)
+        self.ramp = Ramp()
+        self.tokens = TokenRatio()
+        self.in_flight = 0
+        self.started = -math.inf
+        """When its latest call started."""
+        self.latency_s: float | None = None
+        """Moving mean of its answers, seconds; None before the first."""
+        self.last_failure: str | None = None
+
+    def answered(self, latency_s: float) -> None:
+        """Take the latency of an answer into the mean."""
+        mean = self.latency_s
+        if mean is None:
+            self.latency_s = latency_s
+            return
+        weight = _FASTER_WEIGHT if latency_s < mean else _SLOWER_WEIGHT
+        self.latency_s = mean + weight * (latency_s - mean)
 
 
 class Standing:
     """One provider's standing in a run."""
 
-    def __init__(self, account: Account, *, max_in_flight: int) -> None:
+    def __init__(
+        self, account: Account, *, max_in_flight: int, breaker: BreakerSettings | None = None
+    ) -> None:
         self.account = account
         self.max_in_flight = max_in_flight
         self.in_flight = 0
         self.answered = False
         self.disabled: str | None = None
         self.refused_models: dict[str, RefusedModel] = {}
-        self._recovery = Recovery()
-        self._last_failure: str | None = None
+        self.channels: dict[str, Channel] = {}
+        self._breaker = breaker or BreakerSettings()
+        self._openings: dict[str, int] = {}
         self._doubts: dict[str, list[int]] = {}
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one more request may be in flight."""
-        return self.in_flight < self.max_in_flight
+    def remember(self, openings: dict[str, int]) -> None:
+        """Take up how often breakers had opened in earlier runs, of models not yet asked for."""
+        self._openings = openings
 
-    def usable_at(self, model: str) -> float:
-        """Return the instant from which a request may start: past means now, inf means never."""
-        if self.disabled or self.account.disabled or model in self.refused_models:
-            return math.inf
-        return max(self.account.cooldown.until, self._recovery.until)
+    def channel(self, model: str) -> Channel:
+        """Return the channel of a model, the same one every time."""
+        if model not in self.channels:
+            openings = self._openings.get(model, 0)
+            channel = self.channels[model] = Channel(self._breaker, openings=openings)
+            channel.breaker.limit_in_flight(self.max_in_flight)
+        return self.channels[model]
+
+    @property
+    def limit(self) -> int:
+        """How many requests may be in flight now."""
+        return min(self.max_in_flight, self.account.concurrency.limit)
+
+    def is_out(self, model: str) -> bool:
+        """Whether this model of this provider cannot be used for the rest of the run."""
+        return (
+            self.disabled is not None
+            or self.account.disabled is not None
+            or model in self.refused_models
+        )
 
     def why_disabled(self, model: str) -> str | None:
-        """Return why this model of this provider cannot be used for the rest of the run."""
+        """Return why `is_out` says so."""
         refused = self.refused_models.get(model)
         return self.disabled or self.account.disabled or (refused.reason if refused else None)
 
@@ -91,31 +169,17 @@ class Standing:
         refused = self.refused_models.get(model)
         return refused is not None and refused.kind is Kind.NOT_FOUND
 
-    def settle(
-        self, model: str, outcome: Outcome, *, job_id: int, now: float, started: float, draw: float
-    ) -> None:
-        """Take an outcome into account; `started` is when its request was sent."""
+    def judge(self, model: str, outcome: Outcome, job_id: int) -> None:
+        """Learn from an outcome whether key, credit and model are good."""
         kind = outcome.kind
         if kind is Kind.OK:
-            self._answer(started)
-        elif kind is Kind.RATE_LIMITED:
-            self.account.cooldown.extend(
-                now=now, started=started, hint_s=outcome.retry_after_s, draw=draw
-            )
-        elif kind in (Kind.CONNECT, Kind.SERVER_ERROR):
-            self._last_failure = outcome.message
-            self._recovery.fail(now=now, started=started)
+            self.answered = True
+            if self._doubts:
+                self._doubts.clear()
         elif kind is Kind.OUT_OF_CREDIT or (
             kind in (Kind.AUTH, Kind.NOT_FOUND) and self._is_confirmed(model, outcome, job_id)
         ):
             self._disable(model, outcome)
-
-    def _answer(self, started: float) -> None:
-        self.answered = True
-        self._recovery.succeed(started=started)
-        self.account.cooldown.clear(started=started)
-        if self._doubts:
-            self._doubts.clear()
 
     def _is_confirmed(self, model: str, outcome: Outcome, job_id: int) -> bool:
         """
@@ -136,21 +200,67 @@ class Standing:
         if outcome.model_only:
             self.refused_models[model] = RefusedModel(outcome.kind, reason)
         elif outcome.kind is Kind.OUT_OF_CREDIT or outcome.status_code == 401:
-            self.account.disabled = reason
+            self.account.disabled = self.account.all_of_it(reason)
         else:
             self.disabled = reason
 
-    def condition(self, now: float) -> Condition:
-        """Return the status a person sees."""
+    def condition(self, now: float, *, alone: bool = False) -> Condition:
+        """
+        Return the status a person sees: of several models, the one in the worst state.
+
+        `alone` says that the breakers of all providers are open, so that trials come sooner.
+        """
         if reason := self.disabled or self.account.disabled:
             return Condition(Status.DISABLED, reason)
-        if self.account.cooldown.until > now:
-            return Condition(Status.DEGRADED, "rate limited", self.account.cooldown.until)
-        if self._recovery.until > now:
-            return Condition(Status.UNHEALTHY, self._last_failure, self._recovery.until)
+        limits = self.account.limits
+        if limits.cooldown.until > now:
+            reason = self.account.all_of_it("rate limited")
+            return Condition(Status.DEGRADED, reason, limits.cooldown.until)
+        found = [
+            _channel_condition(channel, now, f"{model}: " if len(self.channels) > 1 else "", alone)
+            for model, channel in self.channels.items()
+        ]
+        worst = max(
+            (one for one in found if one is not None),
+            key=lambda one: one.status is Status.UNHEALTHY,
+            default=None,
+        )
+        if worst is not None:
+            return worst
         if self.refused_models:
             model, refused = next(iter(self.refused_models.items()))
-            return Condition(Status.DEGRADED, f"{model}: {refused.reason}")
+            is_all = bool(self.channels) and all(map(self.is_out, self.channels))
+            status = Status.DISABLED if is_all else Status.DEGRADED
+            return Condition(status, f"{model}: {refused.reason}")
         if not self.answered:
             return Condition(Status.UNKNOWN, self._last_failure)
-        return Condition(Status.HEALTHY)
+        return Condition(Status.HEALTHY, limits.reason(now))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no channel of it admits a call, except for a trial."""
+        states = [channel.breaker.state for channel in self.channels.values()]
+        return bool(states) and all(state is State.OPEN for state in states)
+
+    @property
+    def _last_failure(self) -> str | None:
+        failures = [channel.last_failure for channel in self.channels.values()]
+        return next((failure for failure in failures if failure), None)
+
+
+def _channel_condition(channel: Channel, now: float, prefix: str, alone: bool) -> Condition | None:
+    """Return what is wrong with a channel, None if nothing is; `prefix` names its model."""
+    breaker = channel.breaker
+    if breaker.state is not State.CLOSED:
+        said = f" ({channel.last_failure})" if channel.last_failure else ""
+        is_open = breaker.state is State.OPEN
+        ready_at = breaker.ready_at(now, alone=alone)
+        return Condition(
+            Status.UNHEALTHY if is_open else Status.DEGRADED,
+            f"{prefix}{breaker.reason(now)}{said}",
+            ready_at if is_open and now < ready_at < math.inf else None,
+        )
+    if channel.slowness.is_degraded:
+        trial_at = channel.slowness.next_trial_at(now)
+        return Condition(Status.DEGRADED, f"{prefix}slow", trial_at if trial_at > now else None)
+    return None

@@ -16,6 +16,11 @@ from typing import Protocol
 from aiq.model import Answer, Content, Endpoint, JsonObject, Problem
 from aiq.redaction import Secret
 
+
+class Inexpressible(ValueError):
+    """A dialect has no words for a part of this request; the message names the part."""
+
+
 _CAPS: dict[Endpoint, tuple[str, ...]] = {
     Endpoint.CHAT: ("max_completion_tokens", "max_tokens"),
     Endpoint.COMPLETIONS: ("max_tokens", "max_completion_tokens"),
@@ -27,11 +32,14 @@ _CAPS: dict[Endpoint, tuple[str, ...]] = {
 class Dialect(Protocol):
     """What the run asks of a vendor's wire format."""
 
+    lists_models: bool
+    """Whether the names in its list of models are the ones that prompts use."""
+
     def path(self, endpoint: Endpoint, model: str) -> str:
         """Return the path of a request, relative to the provider's base URL."""
 
     def headers(self, key: Secret | None) -> list[tuple[str, str]]:
-        """Return the headers that carry the credential, and no others."""
+        """Return the headers this vendor demands: the credential, and the version if it has one."""
 
     def encode(
         self, endpoint: Endpoint, body: JsonObject, *, model: str, cap: int | None, cap_field: str
@@ -41,6 +49,10 @@ class Dialect(Protocol):
 
         `cap` is the number of output tokens to allow when the prompt sets none itself; None sends
         none. `cap_field` is the name this server has for the cap of a chat.
+
+        Raises:
+            Inexpressible: the request holds something that this format cannot say, and without
+                which it would be another question. Nothing was sent.
         """
 
     def read(
@@ -51,21 +63,52 @@ class Dialect(Protocol):
     def content(self, endpoint: Endpoint, body: bytes) -> Content:
         """Return what a person wants out of a stored reply; never raises, at worst it is empty."""
 
+    def completion(self, endpoint: Endpoint, body: bytes) -> JsonObject | None:
+        """
+        Return a stored reply in the shape of OpenAI's own endpoint; never raises.
+
+        None: the bytes are no answer of this vendor.
+        """
+
+    def models_path(self) -> str:
+        """Return the path of the list of models, relative to the provider's base URL."""
+
+    def model_names(self, body: bytes) -> list[str] | None:
+        """
+        Return the names under which a list of models offers them; never raises.
+
+        None: the bytes are no such list.
+        """
+
 
 def cap_names(endpoint: Endpoint) -> tuple[str, ...]:
     """Return the names under which a prompt may set its output cap, the strongest first."""
     return _CAPS[endpoint]
 
 
+def given_cap(endpoint: Endpoint, body: JsonObject) -> object:
+    """
+    Return what a prompt says of its cap on output tokens, None if nothing.
+
+    It is what goes on the wire, of whatever type: `extra_body` wins, also where it says null.
+    """
+    extra = body.get("extra_body")
+    said = body | extra if isinstance(extra, dict) else body
+    return next((said[name] for name in _CAPS[endpoint] if said.get(name) is not None), None)
+
+
 def output_cap(endpoint: Endpoint, body: JsonObject) -> int | None:
     """Return the prompt's own cap on output tokens, also from `extra_body`, or None."""
-    extra = body.get("extra_body")
-    for name in _CAPS[endpoint]:
-        for source in (extra, body):
-            cap = source.get(name) if isinstance(source, dict) else None
-            if isinstance(cap, int) and not isinstance(cap, bool):
-                return cap
-    return None
+    cap = given_cap(endpoint, body)
+    return cap if isinstance(cap, int) and not isinstance(cap, bool) else None
+
+
+def names_in(listed: object, field: str) -> list[str] | None:
+    """Return a field of every item of a decoded list of models; None if it is no list of items."""
+    if not isinstance(listed, list):
+        return None
+    names = [item.get(field) if isinstance(item, dict) else None for item in listed]
+    return [name for name in names if isinstance(name, str)]
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:

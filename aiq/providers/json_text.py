@@ -26,10 +26,19 @@ def decode(body: bytes) -> Any:
         ValueError: not UTF-8, not JSON, more than one document, nested too deep to be real, or an
             integer of thousands of digits.
     """
-    text = body.decode().removeprefix(_BOM)
+    return parse(body.decode().removeprefix(_BOM))
+
+
+def parse(text: str) -> Any:
+    """
+    Return the one JSON document in a text, which may hold lone surrogates as they are.
+
+    Raises:
+        ValueError: as `decode`.
+    """
     try:
         return _DECODER.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         pass
     try:
         return json.loads(text, parse_constant=_refuse)

@@ -9,10 +9,12 @@ serve as well.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from aiq.model import Answer, Content, Endpoint, JsonObject, Problem
 from aiq.providers import json_text, openai_replies
-from aiq.providers.dialect import cap_names
+from aiq.providers.dialect import cap_names, names_in
+from aiq.providers.presets import Spelling
 from aiq.redaction import Secret
 
 _PATHS = {endpoint: endpoint.value.removeprefix("/v1/") for endpoint in Endpoint}
@@ -20,7 +22,12 @@ _CAP_FIELDS = {Endpoint.COMPLETIONS: "max_tokens", Endpoint.RESPONSES: "max_outp
 
 
 class OpenAIDialect:
-    """A `Dialect`; it has no state, so one object serves every provider."""
+    """A `Dialect`; `spelling` is what a compatible server words differently in a chat."""
+
+    lists_models = True
+
+    def __init__(self, spelling: Spelling | None = None) -> None:
+        self._spelling = spelling
 
     def path(self, endpoint: Endpoint, model: str) -> str:  # noqa: ARG002 - the model is in the body
         return _PATHS[endpoint]
@@ -43,6 +50,8 @@ class OpenAIDialect:
         if isinstance(extra, dict):
             wire.update(extra)
         wire["model"] = model
+        if self._spelling is not None and endpoint is Endpoint.CHAT:
+            _respell(wire, self._spelling)
         if endpoint is not Endpoint.EMBEDDINGS:
             own = [wire.pop(name, None) for name in cap_names(endpoint)]
             sent = next((value for value in own if value is not None), cap)
@@ -57,3 +66,41 @@ class OpenAIDialect:
 
     def content(self, endpoint: Endpoint, body: bytes) -> Content:
         return openai_replies.content(endpoint, body)
+
+    def completion(self, endpoint: Endpoint, body: bytes) -> JsonObject | None:  # noqa: ARG002
+        """Return the stored reply itself, which has the shape already."""
+        try:
+            document = json_text.decode(body)
+        except ValueError:
+            return None
+        return document if isinstance(document, dict) else None
+
+    def models_path(self) -> str:
+        return "models"
+
+    def model_names(self, body: bytes) -> list[str] | None:
+        """Return the ids under `data`; Together sends the bare list."""
+        try:
+            document = json_text.decode(body)
+        except ValueError:
+            return None
+        return names_in(document.get("data") if isinstance(document, dict) else document, "id")
+
+
+def _respell(wire: JsonObject, spelling: Spelling) -> None:
+    """Put a chat into a server's own words; those the prompt used already are left alone."""
+    for name, own in spelling.fields.items():
+        if name in wire:
+            wire.setdefault(own, wire.pop(name))
+    choice = wire.get("tool_choice")
+    if isinstance(choice, str):
+        wire["tool_choice"] = spelling.tool_choice.get(choice, choice)
+    messages = wire.get("messages")
+    if not spelling.has_names and isinstance(messages, list):
+        wire["messages"] = [_unnamed(message) for message in messages]
+
+
+def _unnamed(message: Any) -> Any:
+    if not isinstance(message, dict) or "name" not in message or message.get("role") == "tool":
+        return message
+    return {name: value for name, value in message.items() if name != "name"}

@@ -177,20 +177,24 @@ def _type(error: JsonObject) -> str | None:
 
 
 def _detail_code(error: JsonObject) -> str | None:
-    """Return Google's reason or the id of a per-day quota, which say more than the code."""
+    """
+    Return what says more than the code.
+
+    That is Anthropic's error code, or the id of a per-day quota of Google's, else its reason.
+    """
     details = error.get("details")
-    for detail in details if isinstance(details, list) else ():
-        if not isinstance(detail, dict):
-            continue
-        violations = detail.get("violations")
+    if isinstance(details, dict):
+        return _word(details.get("error_code"))
+    listed = details if isinstance(details, list) else []
+    entries = [entry for entry in listed if isinstance(entry, dict)]
+    for entry in entries:
+        violations = entry.get("violations")
         for violation in violations if isinstance(violations, list) else ():
             quota = _word(violation.get("quotaId")) if isinstance(violation, dict) else None
             if quota and "perday" in quota:
                 return quota
-        reason = _word(detail.get("reason"))
-        if reason:
-            return reason
-    return None
+    reasons = (_word(entry.get("reason")) for entry in entries)
+    return next((reason for reason in reasons if reason), None)
 
 
 def _inner_status(error: JsonObject, status_code: int) -> int:

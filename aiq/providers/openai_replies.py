@@ -53,6 +53,7 @@ class _Reply(msgspec.Struct):
 
     model: str | None = None
     usage: Any = None
+    service_tier: Any = None
     error: None = None
 
     def content(self) -> Content:
@@ -87,6 +88,7 @@ class _VectorReply(_Reply, kw_only=True):
         return Content()
 
 
+_STANDARD_TIERS = frozenset({"default", "auto"})
 _STANDARD: dict[Endpoint, msgspec.json.Decoder[_Reply]] = {
     Endpoint.CHAT: msgspec.json.Decoder(_ChatReply),
     Endpoint.COMPLETIONS: msgspec.json.Decoder(_TextReply),
@@ -104,7 +106,7 @@ def read(
     if reply is not None:
         found = reply.content()
         if found.finish_reason != "error":
-            usage = _usage(endpoint, reply.usage)
+            usage = _usage(endpoint, reply.usage, reply.service_tier)
             return _answer(found, usage, reply.usage, reply.model)
     try:
         document = json_text.decode(body)
@@ -145,7 +147,7 @@ def _read_lenient(
     failure = None
     if isinstance(document, dict):
         wire = document.get("usage")
-        usage = _usage(endpoint, wire)
+        usage = _usage(endpoint, wire, document.get("service_tier"))
         found = openai_shapes.find(endpoint, document)
         if endpoint is Endpoint.RESPONSES:
             failure = openai_errors.failed_response(document)
@@ -169,8 +171,10 @@ def _answer(found: Content, usage: Usage, wire: object, model: object) -> Answer
     )
 
 
-def _usage(endpoint: Endpoint, wire: object) -> Usage:
+def _usage(endpoint: Endpoint, wire: object, tier: object) -> Usage:
     usage = read_usage(wire)
+    if isinstance(tier, str) and tier not in _STANDARD_TIERS:
+        usage = msgspec.structs.replace(usage, service_tier=tier)
     if endpoint is Endpoint.EMBEDDINGS and usage.input_tokens is not None:
         return msgspec.structs.replace(usage, output_tokens=0)
     return usage

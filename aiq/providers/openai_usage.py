@@ -21,18 +21,19 @@ def read_usage(wire: object) -> Usage:
     if not isinstance(wire, dict):
         return Usage()
     responses = "input_tokens" in wire
-    tokens_in = _count(wire.get("input_tokens" if responses else "prompt_tokens"))
-    tokens_out = _count(wire.get("output_tokens" if responses else "completion_tokens"))
-    cached = _detail(wire, "input_tokens_details", "cached_tokens")
+    tokens_in = token_count(wire.get("input_tokens" if responses else "prompt_tokens"))
+    tokens_out = token_count(wire.get("output_tokens" if responses else "completion_tokens"))
+    cached = _input_detail(wire, "cached_tokens")
     if cached is None:
-        cached = _detail(wire, "prompt_tokens_details", "cached_tokens")
-    if cached is None:
-        cached = _count(wire.get("prompt_cache_hit_tokens"))  # DeepSeek
-    if cached is not None and (tokens_in is None or cached > tokens_in):
-        cached = None
+        cached = token_count(wire.get("prompt_cache_hit_tokens"))  # DeepSeek
     if tokens_in is not None and tokens_out is not None:
         tokens_out += _reasoning_beside(wire, tokens_in + tokens_out)
-    return Usage(input_tokens=tokens_in, output_tokens=tokens_out, cached_tokens=cached)
+    return Usage(
+        input_tokens=tokens_in,
+        output_tokens=tokens_out,
+        cached_tokens=_part_of(tokens_in, cached),
+        cache_write_tokens=_part_of(tokens_in, _input_detail(wire, "cache_write_tokens")),
+    )
 
 
 def read_cost(wire: object) -> int | None:
@@ -56,14 +57,24 @@ def read_cost(wire: object) -> int | None:
     return round(cost * NANO_PER_USD)
 
 
-def _count(value: object) -> int | None:
+def token_count(value: object) -> int | None:
     """Return a plausible token count; bool is an int to Python, but not to us."""
     return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
 
+def _part_of(whole: int | None, part: int | None) -> int | None:
+    return None if whole is None or part is None or part > whole else part
+
+
+def _input_detail(wire: dict[str, object], name: str) -> int | None:
+    """Return a count that responses and chats keep under names of their own."""
+    count = _detail(wire, "input_tokens_details", name)
+    return _detail(wire, "prompt_tokens_details", name) if count is None else count
+
+
 def _detail(wire: dict[str, object], group: str, name: str) -> int | None:
     details = wire.get(group)
-    return _count(details.get(name)) if isinstance(details, dict) else None
+    return token_count(details.get(name)) if isinstance(details, dict) else None
 
 
 def _reasoning_beside(wire: dict[str, object], counted: int) -> int:

@@ -17,6 +17,17 @@ from aiq.model import Price
 ProviderKind: TypeAlias = Literal["openai", "anthropic", "gemini", "simulated"]
 
 
+class Spelling(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an OpenAI-compatible server's chat requests differ in words, not in meaning."""
+
+    fields: dict[str, str] = {}
+    """OpenAI's name of a field to this server's."""
+    tool_choice: dict[str, str] = {}
+    """OpenAI's word for a tool choice to this server's."""
+    has_names: bool = True
+    """Whether messages may carry the `name` of who speaks; tool messages always may."""
+
+
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
     """One provider known by name; `key_env` lists the accepted variables, the preferred first."""
 
@@ -27,6 +38,8 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     needs_key: bool = True
     cap_field: str = "max_tokens"
     """What the output cap is called on the wire; only OpenAI itself insists on the newer name."""
+    spelling: Spelling | None = None
+    """None: as OpenAI spells it."""
     is_local: bool = False
     price_id: str | None = None
     """The provider's name in the genai-prices table, None where it lists no prices."""
@@ -73,6 +86,9 @@ _ALL = (
         name="mistral",
         base_url="https://api.mistral.ai/v1",
         key_env=("MISTRAL_API_KEY",),
+        spelling=Spelling(
+            fields={"seed": "random_seed"}, tool_choice={"required": "any"}, has_names=False
+        ),
         price_id="mistral",
     ),
     Preset(

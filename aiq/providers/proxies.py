@@ -23,8 +23,8 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     scheme is taken as `http://`. NO_PROXY has the standard library's meaning: `*`, or host
     suffixes with an optional port.
 
-    Raises ConfigError for a proxy that is not spoken to over http or https (SOCKS); the message
-    names the variable, not its value, which may hold a password.
+    Raises ConfigError for a proxy that is not spoken to over http or https (SOCKS), or is no URL of
+    a server; the message names the variable, not its value, which may hold a password.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -38,13 +38,25 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     if excluded and proxy_bypass_environment(f"{host}:{port}", {"no": excluded}):
         return None
     if "://" not in proxy:
-        return f"http://{proxy}"
-    if urlsplit(proxy).scheme.lower() not in ("http", "https"):
+        proxy = f"http://{proxy}"
+    fault = _fault(proxy)
+    if fault is not None:
         raise ConfigError(
-            f"`{name}` names a proxy that is neither http nor https",
+            f"`{name}` names a proxy that is {fault}",
             hint=f"unset `{name}`, give an http proxy, or add `{host}` to `NO_PROXY`",
         )
     return proxy
+
+
+def _fault(proxy: str) -> str | None:
+    try:
+        parts = urlsplit(proxy)
+        is_address = bool(parts.hostname) and parts.port != 0 and " " not in parts.netloc
+    except ValueError:  # a port that is no number or too large, a bracket too many
+        return "not the URL of a server"
+    if parts.scheme.lower() not in ("http", "https"):
+        return "neither http nor https"
+    return None if is_address else "not the URL of a server"
 
 
 def _variable(environ: Mapping[str, str], *names: str) -> tuple[str, str]:

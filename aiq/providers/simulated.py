@@ -76,8 +76,6 @@ class Simulation:
         """Return the reply to one request, or None when the connection is refused (an outage)."""
         if any(start <= now < end for start, end in self._settings.outages):
             return None
-        if path.endswith("/models"):
-            return _immediate(200, simulated_replies.models())
         # Chat stands first in the enum: its path ends like that of completions.
         endpoint = next((e for e in Endpoint if path.endswith(e.removeprefix("/v1"))), None)
         request = _request(body)

@@ -53,12 +53,6 @@ _CLOSINGS = (
 )
 
 
-def models() -> JsonObject:
-    """Return the body of `GET /models`."""
-    model = {"id": _MODEL, "object": "model", "created": 0, "owned_by": "aiq"}
-    return {"object": "list", "data": [model]}
-
-
 def error(message: str, code: str | None = None) -> JsonObject:
     """Return an error body."""
     return {"error": {"message": message, "type": "simulated", "param": None, "code": code}}

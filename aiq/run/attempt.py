@@ -23,6 +23,7 @@ from aiq.providers.exchange import (
     never_sent,
     prepare,
 )
+from aiq.providers.rate_headers import read_quota
 from aiq.redaction import Redactor
 from aiq.run.deadlines import Deadlines
 from aiq.run.fleet import Provider
@@ -38,7 +39,12 @@ class Sender:
         self._redactor = redactor
 
     async def send(self, provider: Provider, request: Request, model: str, gate: Gate) -> Outcome:
-        """Ask once, if the gate lets it, and return the outcome, free of secrets."""
+        """
+        Ask once, if the gate lets it, and return the outcome, free of secrets.
+
+        Raises:
+            Inexpressible: the provider's wire format has no words for it; nothing was sent.
+        """
         arrival = Arrival()
         wire = prepare(
             "POST",
@@ -78,6 +84,13 @@ class Sender:
     def _read(
         self, provider: Provider, request: Request, response: httpx.Response, *, elapsed_s: float
     ) -> Outcome:
+        outcome = self._classify(provider, request, response, elapsed_s=elapsed_s)
+        quota = read_quota(response.headers)
+        return outcome if quota is None else msgspec.structs.replace(outcome, quota=quota)
+
+    def _classify(
+        self, provider: Provider, request: Request, response: httpx.Response, *, elapsed_s: float
+    ) -> Outcome:
         body = self._redactor.answer(response.content)
         reading = provider.dialect.read(
             request.endpoint, response.status_code, response.headers, body
@@ -114,8 +127,8 @@ def _late(arrival: Arrival, limit_s: float) -> Outcome:
     """A time-out before the status line is of unknown outcome; after it, the reply is broken."""
     text = f"no complete reply within {limit_s:g} s"
     if arrival.status_code is None:
-        return outcomes.interrupted(text)
-    return outcomes.broken(
+        return outcomes.interrupted(text, timed_out=True)
+    outcome = outcomes.broken(
         arrival.status_code,
         Flaw.TRUNCATED,
         text,
@@ -123,3 +136,4 @@ def _late(arrival: Arrival, limit_s: float) -> Outcome:
         elapsed_s=limit_s,
         retry_after_s=retry_after_s(arrival.headers),
     )
+    return msgspec.structs.replace(outcome, timed_out=True)

@@ -13,6 +13,7 @@ import msgspec
 
 from aiq.clock import Clock
 from aiq.model import Billed, JobState, Kind, LedgerRow
+from aiq.policy.budget import Budget
 from aiq.policy.standing import Condition
 from aiq.run.fleet import Fleet
 from aiq.run.report import Ledger, RateMeter, Tally
@@ -49,13 +50,25 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     providers: tuple[ProviderView, ...]
     last_error: str | None
     is_draining: bool
+    budget_nano: int | None = None
+    """None: there is no budget."""
+    committed_nano: int = 0
+    """Of the budget, spent or possibly paid, by all attempts ever."""
+    reserved_nano: int = 0
+    """Of the budget, set aside for the worst case of what is in flight."""
 
 
 class Board:
     """Keeps the figures of a run."""
 
     def __init__(
-        self, fleet: Fleet, clock: Clock, *, counts: dict[JobState, int], limit: int | None = None
+        self,
+        fleet: Fleet,
+        clock: Clock,
+        *,
+        counts: dict[JobState, int],
+        limit: int | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._fleet = fleet
         self._clock = clock
@@ -66,10 +79,14 @@ class Board:
         pending = self._counts[JobState.PENDING]
         self._left_out = 0 if limit is None else max(0, pending - limit)
         self.ledger = Ledger(fleet.providers)
-        self.failovers = 0
+        self.budget = budget or Budget(None)
         self.finished = 0
         self.last_error: str | None = None
         self.is_draining = False
+
+    def utc_us(self) -> int:
+        """Return the wall clock, microseconds since the epoch."""
+        return self._clock.utc_us()
 
     def count(self, state: JobState) -> int:
         """Return how many jobs of the scope are in this state, as committed."""
@@ -107,7 +124,8 @@ class Board:
         is_ok = write.kind == Kind.OK
         self.ledger.add(ledger_row(write, memo), write.latency_us / 1000 if is_ok else None)
         was_sent = write.kind != Kind.CANCELLED or write.billed != Billed.NO
-        self.failovers += memo.is_failover and was_sent
+        if memo.is_failover and was_sent:
+            self.ledger.failed_over(memo.provider)
         if not is_ok and write.message and write.kind != Kind.CANCELLED:
             self.last_error = f"{memo.provider}: {write.kind}: {write.message}"
 
@@ -125,7 +143,7 @@ class Board:
             pending=pending,
             running=counts[JobState.RUNNING],
             in_flight=sum(p.standing.in_flight for p in self._fleet.providers.values()),
-            failovers=self.failovers,
+            failovers=self.ledger.total.failovers,
             elapsed_s=now - self._began,
             rate_per_s=rate,
             eta_s=left / rate if rate > 0 else None,
@@ -133,19 +151,23 @@ class Board:
             providers=tuple(self._views(now)),
             last_error=self.last_error,
             is_draining=self.is_draining,
+            budget_nano=self.budget.limit_nano,
+            committed_nano=self.budget.committed_nano,
+            reserved_nano=self.budget.reserved_nano,
         )
 
     def _views(self, now: float) -> list[ProviderView]:
         views = []
+        alone = self._fleet.is_all_open
         for name, provider in self._fleet.providers.items():
-            condition = provider.standing.condition(now)
+            condition = provider.standing.condition(now, alone=alone)
             views.append(
                 ProviderView(
                     name=name,
                     condition=condition,
                     next_try_s=None if condition.until is None else condition.until - now,
                     in_flight=provider.standing.in_flight,
-                    limit=provider.standing.max_in_flight,
+                    limit=provider.standing.limit,
                     tally=self.ledger.providers[name],
                 )
             )

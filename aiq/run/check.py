@@ -18,7 +18,7 @@ from aiq.clock import Clock
 from aiq.config import Settings
 from aiq.model import NANO_PER_USD
 from aiq.run.ingest import BadLineReport, Ingest, IngestReport
-from aiq.run.pricing import Pricer, estimate, input_tokens
+from aiq.run.pricing import estimate, input_tokens
 from aiq.run.request import Flags, Overlay
 from aiq.run.sources import open_sources
 from aiq.store import jobs, reading
@@ -65,19 +65,20 @@ async def check(files: Sequence[str], *, settings: Settings | None) -> CheckRepo
                 is_stopped=lambda: False,
                 advanced=lambda _: None,
             ).take(sources, finish=_accept)
-            load = await jobs.pending_load(database, Scope(batches=own))
+            loads = await jobs.pending_loads(database, Scope(batches=own))
             invalid = await reading.invalid_lines(database)
         finally:
             await database.close()
+    valid = sum(load.jobs for load in loads)
     return CheckReport(
-        lines=load.jobs + len(invalid),
-        valid=load.jobs,
+        lines=valid + len(invalid),
+        valid=valid,
         invalid=tuple(
             BadLineReport("stdin" if path == "-" else path, line, reason)
             for path, line, reason in invalid
         ),
-        tokens_estimated=input_tokens(load),
-        cost_estimated_usd=_costs(settings, load, clock.utc_us()),
+        tokens_estimated=input_tokens(loads),
+        cost_estimated_usd=_costs(settings, loads, clock.utc_us()),
         mistyped_keys=report.mistyped_keys,
     )
 
@@ -86,15 +87,11 @@ async def _accept(_report: IngestReport) -> None:
     """Take bad lines as they are: they are what `check` is for."""
 
 
-def _costs(settings: Settings | None, load: Load, utc_us: int) -> dict[str, float | None]:
+def _costs(
+    settings: Settings | None, loads: Sequence[Load], utc_us: int
+) -> dict[str, float | None]:
     costs: dict[str, float | None] = {}
     for provider in settings.providers if settings else ():
-        nano = estimate(
-            Pricer(provider),
-            load,
-            model=provider.model or "",
-            output_cap=provider.max_tokens,
-            utc_us=utc_us,
-        )
+        nano = estimate(provider, loads, own_model=provider.model, utc_us=utc_us)
         costs[provider.name] = None if nano is None else nano / NANO_PER_USD
     return costs

@@ -7,6 +7,7 @@ longer matches stops the export: a damaged answer is not handed out as a good on
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import unicodedata
@@ -19,7 +20,7 @@ from aiq.model import NANO_PER_USD, Content, Endpoint, JobState
 from aiq.prompts.shapes import BadLine, parse
 from aiq.providers import json_text
 from aiq.providers.dialect import Dialect
-from aiq.providers.openai import OpenAIDialect
+from aiq.providers.dialects import dialect_for
 from aiq.run.export_formats import csv_header, csv_row, openai_line
 from aiq.run.job import shown_key
 from aiq.run.replacement import replaced
@@ -32,10 +33,15 @@ STATES = {
     "failed": (JobState.FAILED,),
     "all": (JobState.SUCCEEDED, JobState.FAILED),
 }
+_OPENAI_KINDS = ("openai", "simulated")
+"""Kinds whose stored replies have OpenAI's shape as they are."""
 FORMATS = ("flat", "openai", "csv")
 
-_DIALECT: Dialect = OpenAIDialect()
-"""Who reads stored replies; every kind of provider there is speaks it."""
+
+@functools.cache
+def _dialect(kind: str | None) -> Dialect:
+    """Return who reads the stored replies of a kind of provider."""
+    return dialect_for(kind or "openai")
 
 
 async def export(
@@ -169,7 +175,11 @@ def content_of(job: FinishedJob) -> Content:
             f"the stored answer of job `{shown_key(job.key)}` is damaged: its digest is another",
             hint="restore a copy of the database; nothing was changed",
         )
-    return _DIALECT.content(Endpoint(job.endpoint or Endpoint.CHAT), job.body)
+    return _dialect(job.provider_kind).content(_endpoint(job), job.body)
+
+
+def _endpoint(job: FinishedJob) -> Endpoint:
+    return Endpoint(job.endpoint or Endpoint.CHAT)
 
 
 def flat(job: FinishedJob) -> dict[str, Any]:
@@ -221,7 +231,10 @@ def _flat_line(job: FinishedJob) -> bytes:
 
 def _openai_line(job: FinishedJob) -> bytes:
     content_of(job)
-    return json_text.encode(openai_line(job)) + b"\n"
+    body = None
+    if job.body is not None and job.provider_kind not in _OPENAI_KINDS:
+        body = _dialect(job.provider_kind).completion(_endpoint(job), job.body)
+    return json_text.encode(openai_line(job, body)) + b"\n"
 
 
 def _csv_line(job: FinishedJob) -> bytes:

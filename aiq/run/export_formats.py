@@ -38,8 +38,12 @@ _COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def openai_line(job: FinishedJob) -> dict[str, Any]:
-    """Return a line of an OpenAI Batch output file, or of its error file for a failed job."""
+def openai_line(job: FinishedJob, completion: dict[str, Any] | None = None) -> dict[str, Any]:
+    """
+    Return a line of an OpenAI Batch output file, or of its error file for a failed job.
+
+    `completion` is the answer in OpenAI's shape where the stored reply has another.
+    """
     line: dict[str, Any] = {
         "id": f"batch_req_{job.id}",
         "custom_id": shown_key(job.key),
@@ -47,8 +51,7 @@ def openai_line(job: FinishedJob) -> dict[str, Any]:
         "error": None,
     }
     if job.state is JobState.SUCCEEDED and job.body is not None:
-        body: Any = _raw(job.body)
-        line["response"] = _response(job, 200, body)
+        line["response"] = _response(job, 200, completion or _raw(job.body))
     elif job.status_code is not None and job.status_code >= 300:
         error = {
             "message": job.error_message,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from aiq.clock import rfc3339
 from aiq.run.job import shown_key
 from aiq.store.attempts import Failures
 
@@ -18,12 +19,18 @@ class ProviderFacts(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     status: str
     reason: str | None
+    until_us: int | None = None
+    """The instant of the next try, where one is set."""
 
     def to_json(self) -> dict[str, object]:
-        """Return kind, model, status and reason."""
-        facts = msgspec.structs.asdict(self)
-        del facts["name"]
-        return facts
+        """Return kind, model, status, reason and the instant of the next try."""
+        return {
+            "kind": self.kind,
+            "model": self.model,
+            "status": self.status,
+            "reason": self.reason,
+            "next_try": None if self.until_us is None else rfc3339(self.until_us),
+        }
 
 
 class ErrorGroup(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiq.model import Prompt
-from aiq.policy.routing import Candidate
+from aiq.policy.admission import Candidate
 from aiq.prompts.shapes import BadLine, parse
 from aiq.run.fleet import Fleet
 from aiq.run.job import Job
@@ -59,7 +59,7 @@ class Feed:
             # A line that an older version took and this one does not: nobody can be asked.
             prompt = Prompt(body={"messages": []})
         else:
-            candidates = self._fleet.candidates(overlay.named_model(prompt))
+            candidates = self._fleet.candidates(overlay.named_model(prompt), prompt.endpoint)
         return Job(
             job_id=pending.id,
             size=len(pending.line),

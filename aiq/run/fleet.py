@@ -8,18 +8,23 @@ ready-made tuples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import httpx
+import msgspec
 
 import aiq
 from aiq.clock import Clock
 from aiq.config import ProviderSettings
 from aiq.model import Endpoint
-from aiq.policy.routing import Candidate
+from aiq.policy.admission import Candidate
+from aiq.policy.concurrency import Concurrency
+from aiq.policy.defaults import RateLimits
+from aiq.policy.limits import Limits
 from aiq.policy.standing import Account, Standing
 from aiq.providers.dialect import Dialect
-from aiq.providers.openai import OpenAIDialect
+from aiq.providers.dialects import dialect_for
+from aiq.providers.presets import PRESETS
 from aiq.providers.proxies import proxy_for
 from aiq.run.pricing import Pricer
 from aiq.run.request import Request
@@ -42,9 +47,17 @@ class Provider:
         self.settings = settings
         self.name = settings.name
         self.model = settings.model
-        self.dialect: Dialect = OpenAIDialect()
+        self.dialect: Dialect = dialect_for(
+            settings.kind,
+            api_version=settings.api_version,
+            spelling=PRESETS[settings.preset].spelling if settings.preset else None,
+        )
         self.transport = transport
-        self.standing = Standing(account, max_in_flight=settings.max_in_flight or concurrency)
+        self.standing = Standing(
+            account,
+            max_in_flight=settings.max_in_flight or concurrency,
+            breaker=settings.breaker,
+        )
         self.pricer = Pricer(settings)
         self.headers = httpx.Headers(
             [
@@ -65,15 +78,13 @@ class Provider:
             self._urls[path] = httpx.URL(f"{self.settings.base_url}/{path}")
         return self._urls[path]
 
+    def serves(self, endpoint: Endpoint) -> bool:
+        """Whether it can be asked at an endpoint: chat everywhere, the rest at OpenAI's kind."""
+        return endpoint is Endpoint.CHAT or self.settings.kind in ("openai", "simulated")
+
     def resolve(self, model: str | None) -> str | None:
         """Return this provider's name for the model a prompt wants; None: it cannot serve it."""
-        settings = self.settings
-        if model is None:
-            return self.model
-        mapped = settings.models.get(model) or settings.models.get("*")
-        if mapped is not None:
-            return mapped
-        return None if settings.strict_models and model != self.model else model
+        return self.settings.name_of(model, own=self.model)
 
     @property
     def why_out(self) -> str:
@@ -93,12 +104,32 @@ class Provider:
         )
 
 
+class Prices(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fleet wants to know of prices, as of an instant; looking one up is not for free."""
+
+    are_compared: bool = False
+    are_required: bool = False
+    """
+    Under a budget, whoever has no price is left out, because its worst case is unknown.
+
+    Where nobody has one, all stay: the job is not to blame, and waits for a run that can pay it.
+    """
+    utc_us: int = 0
+
+    def of(self, provider: Provider, model: str) -> int | None:
+        """Return the price to compare a model by; None: unknown, or nobody wants to know."""
+        if not (self.are_compared or self.are_required):
+            return None
+        return provider.pricer.typical(model, utc_us=self.utc_us)
+
+
 class Fleet:
     """All providers of a run, in rank order."""
 
-    def __init__(self, providers: Iterable[Provider]) -> None:
+    def __init__(self, providers: Iterable[Provider], prices: Prices) -> None:
         self.providers = {provider.name: provider for provider in providers}
-        self._candidates: dict[str | None, tuple[Candidate, ...]] = {}
+        self._prices = prices
+        self._candidates: dict[tuple[str | None, Endpoint], tuple[Candidate, ...]] = {}
 
     @classmethod
     def of(
@@ -108,35 +139,75 @@ class Fleet:
         concurrency: int,
         clock: Clock,
         environ: dict[str, str],
+        prices: Prices | None = None,
     ) -> Fleet:
         """Build the fleet that settings describe; no socket is opened yet."""
-        accounts: dict[str, Account] = {}
-        return cls(
+        all_settings = list(settings)
+        accounts = {
+            name: _account([s for s in all_settings if s.account == name], concurrency)
+            for name in dict.fromkeys(s.account for s in all_settings)
+        }
+        providers = [
             Provider(
                 one,
-                account=accounts.setdefault(one.account, Account()),
+                account=accounts[one.account],
                 concurrency=concurrency,
                 transport=_transport(one, clock, environ),
             )
-            for one in settings
-        )
+            for one in all_settings
+        ]
+        return cls(providers, prices or Prices())
 
-    def candidates(self, model: str | None) -> tuple[Candidate, ...]:
+    def candidates(
+        self, model: str | None, endpoint: Endpoint = Endpoint.CHAT
+    ) -> tuple[Candidate, ...]:
         """Return who can serve a model name (None: the provider's own), in rank order."""
-        known = self._candidates.get(model)
+        known = self._candidates.get((model, endpoint))
         if known is None:
             if len(self._candidates) >= MODELS_CACHED:
                 self._candidates.clear()
-            known = self._candidates[model] = tuple(self._serving(model))
+            serving = tuple(self._serving(model, endpoint))
+            if self._prices.are_required:
+                serving = tuple(c for c in serving if c.unit_cost is not None) or serving
+            known = self._candidates[model, endpoint] = serving
         return known
 
-    def _serving(self, model: str | None) -> Iterable[Candidate]:
+    def remember(self, openings: Mapping[tuple[str, str], int]) -> None:
+        """Take up what breakers had come to in earlier runs, by base URL and model."""
+        for provider in self.providers.values():
+            own = provider.settings.base_url
+            provider.standing.remember(
+                {model: count for (base_url, model), count in openings.items() if base_url == own}
+            )
+
+    def has_price(self, provider: Provider, model: str) -> bool:
+        """Whether a provider's price for a model is known, where that is asked for at all."""
+        return self._prices.of(provider, model) is not None
+
+    def _serving(self, model: str | None, endpoint: Endpoint) -> Iterable[Candidate]:
         for provider in self.providers.values():
             resolved = provider.resolve(model)
-            if resolved is not None:
-                yield Candidate(
-                    provider.name, resolved, provider.standing, provider.settings.context_window
-                )
+            if resolved is None or not provider.serves(endpoint):
+                continue
+            cost = self._prices.of(provider, resolved)
+            yield Candidate(
+                provider=provider.name,
+                model=resolved,
+                standing=provider.standing,
+                channel=provider.standing.channel(resolved),
+                context_window=provider.settings.context_window,
+                unit_cost=cost,
+            )
+
+    @property
+    def is_all_open(self) -> bool:
+        """Whether the breakers of all providers that are still in the run are open."""
+        left = [
+            p.standing
+            for p in self.providers.values()
+            if not (p.standing.disabled or p.standing.account.disabled)
+        ]
+        return bool(left) and all(standing.is_open for standing in left)
 
     @property
     def is_hopeless(self) -> bool:
@@ -154,6 +225,24 @@ class Fleet:
         """Close every transport."""
         for provider in self.providers.values():
             await provider.transport.aclose()
+
+
+def _account(sharing: Sequence[ProviderSettings], concurrency: int) -> Account:
+    """Build what providers of one account share: of several configured limits, the smallest."""
+    rates = RateLimits(
+        **{
+            name: min(given, default=None)
+            for name in RateLimits.__struct_fields__
+            if (given := [n for s in sharing if (n := getattr(s.rates, name)) is not None])
+        }
+    )
+    first = sharing[0]
+    ceiling = min(concurrency, sum(s.max_in_flight or concurrency for s in sharing))
+    return Account(
+        Limits(first.limits, rates),
+        Concurrency(first.limits, ceiling=ceiling, adaptive=all(s.adaptive for s in sharing)),
+        shared_as=first.account if len(sharing) > 1 else None,
+    )
 
 
 def _transport(

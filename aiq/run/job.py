@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TypeAlias
 
 from aiq.model import Kind
-from aiq.policy.retry import History
-from aiq.policy.routing import Candidate, Route, eligible, route
+from aiq.policy.admission import Candidate
+from aiq.policy.limits import NOTHING
+from aiq.policy.retry import History, errors_at
+from aiq.policy.routing import Route, eligible, route
+from aiq.policy.strategy import Strategy
+from aiq.policy.tokens import Estimate
+from aiq.providers.dialect import output_cap
 from aiq.run.request import Request
+
+Lane: TypeAlias = tuple[Candidate | tuple[Candidate, int], ...]
+"""Candidates, with the errors the job met at each if it met any."""
 
 
 class Job:
@@ -51,15 +60,30 @@ class Job:
         self.candidates = candidates
         self.last_provider: str | None = None
 
-    def route(self, now: float) -> Route:
+    def route(self, strategy: Strategy, now: float) -> Route:
         """Choose who takes the next attempt."""
-        return route(self.candidates, self.history, names_model=self.names_model, now=now)
+        return route(
+            self.candidates,
+            self.history,
+            strategy=strategy,
+            estimate=self.estimate,
+            names_model=self.names_model,
+            now=now,
+        )
 
-    def lane(self) -> tuple[Candidate, ...]:
-        """Return who could take it, in its order: jobs with the same answer wait for the same."""
+    def estimate(self, candidate: Candidate) -> Estimate:
+        """Return about how many tokens it would take of a candidate's limits, if those count."""
+        if not candidate.standing.account.limits.counts_tokens:
+            return NOTHING
+        cap = output_cap(self.request.endpoint, self.request.body)
+        return candidate.channel.tokens.estimate(self.size, cap)
+
+    def lane(self) -> Lane:
+        """Return who could take it, and what it met there: jobs that agree wait for the same."""
         if not self.history:
             return self.candidates
-        return tuple(eligible(self.candidates, self.history))
+        possible = eligible(self.candidates, self.history)
+        return tuple((one, errors_at(self.history, one.provider)) for one in possible)
 
 
 def shown_key(key: str | bytes) -> str:

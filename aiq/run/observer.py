@@ -25,6 +25,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Providers in rank order, each with the model for prompts that name none."""
     estimated_nano: int | None
     """About what the pending jobs cost at the first candidate; None: its price is unknown."""
+    budget_nano: int | None = None
+    """What all attempts ever may cost; None: no bound."""
+    committed_nano: int = 0
+    """What earlier attempts have taken of it."""
 
 
 class Observer(Protocol):

@@ -8,8 +8,11 @@ and ends in whole nano-dollars; an unknown price stays None and never becomes ze
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from typing import NamedTuple
 
 import msgspec
 
@@ -50,41 +53,90 @@ class Pricer:
         output = usage.output_tokens
         if output is None and endpoint is Endpoint.EMBEDDINGS:
             output = 0
-        if self._price is not None and _is_free(self._price):
+        if self.is_free:
             return Charge(0, "config")
         if usage.input_tokens is None or output is None:
             return UNKNOWN
-        cached = min(usage.cached_tokens or 0, usage.input_tokens)
-        return self._of(model, usage.input_tokens, output, cached, utc_us)
+        return self._of(model, _counts(usage, usage.input_tokens, output), utc_us)
 
     def bound(
-        self, model: str, *, input_bound: int, output_cap: int | None, utc_us: int
+        self,
+        model: str,
+        *,
+        input_bound: int,
+        output_cap: int | None,
+        utc_us: int,
+        may_cache: bool = False,
+        tier: str | None = None,
     ) -> int | None:
-        """Return the most an attempt can cost; None without a price or an output cap."""
-        if self._price is not None and _is_free(self._price):
+        """
+        Return the most an attempt can cost; None without a price or an output cap.
+
+        `may_cache` says that the request may put its input into the vendor's cache, which can cost
+        up to twice the input itself; `tier` is the service tier it asks for.
+        """
+        if self.is_free:
             return 0
         if output_cap is None:
             return None
         price = self._price
         is_cached_dearer = price is not None and (price.cached_input or 0) > price.input
         cached = input_bound if is_cached_dearer else 0
-        return self._of(model, input_bound, output_cap, cached, utc_us).nano
+        plain = _Counts(input_bound, output_cap, cached)
+        worst = [plain]
+        if may_cache:
+            worst.append(plain._replace(cached=0, written=input_bound, written_1h=input_bound))
+        if tier is not None:
+            worst += [counts._replace(tier=tier) for counts in worst]
+        costs = [self._of(model, counts, utc_us).nano for counts in worst]
+        return None if costs[0] is None else max(cost or 0 for cost in costs)
+
+    def typical(self, model: str, *, utc_us: int) -> int | None:
+        """Return what a request of typical size costs, to compare models by; None: unknown."""
+        usage = Usage(input_tokens=TYPICAL_INPUT_TOKENS, output_tokens=TYPICAL_OUTPUT_TOKENS)
+        return self.usage_charge(Endpoint.CHAT, model, usage, utc_us).nano
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it is configured to cost nothing."""
+        return self._price is not None and _is_free(self._price)
 
     @property
     def knows_prices(self) -> bool:
         """Whether a bound can be had at all, so that nobody counts tokens for nothing."""
         return self._price is not None or self._table is not None
 
-    def _of(self, model: str, tokens: int, output: int, cached: int, utc_us: int) -> Charge:
+    def _of(self, model: str, counts: _Counts, utc_us: int) -> Charge:
         if self._rates is not None:
-            return Charge(self._rates.nano(tokens, output, cached), "config")
+            return Charge(self._rates.nano(counts), "config")
         if self._table is not None:
-            return self._table.charge(model, tokens, output, cached, utc_us)
+            return self._table.charge(model, counts, utc_us)
         return UNKNOWN
 
 
+class _Counts(NamedTuple):
+    """Tokens as they are priced: all known, and no part larger than the whole."""
+
+    input: int
+    output: int
+    cached: int = 0
+    written: int = 0
+    """Input put into the vendor's cache, for minutes or, `written_1h` of it, for an hour."""
+    written_1h: int = 0
+    tier: str | None = None
+
+
+def _counts(usage: Usage, tokens: int, output: int) -> _Counts:
+    cached = min(usage.cached_tokens or 0, tokens)
+    written = min(usage.cache_write_tokens or 0, tokens - cached)
+    written_1h = min(usage.cache_write_1h_tokens or 0, written)
+    return _Counts(tokens, output, cached, written, written_1h, usage.service_tier)
+
+
+TYPICAL_INPUT_TOKENS = 768
 TYPICAL_OUTPUT_TOKENS = 256
-"""What an estimate assumes for answers, where no smaller cap is set."""
+"""What an estimate assumes for answers, where no smaller cap is set; and three times as much going
+in, where models are compared."""
 
 
 def _tokens(count: int, size: int) -> int:
@@ -92,15 +144,42 @@ def _tokens(count: int, size: int) -> int:
     return size // 4 + 4 * count
 
 
-def input_tokens(load: Load) -> int:
+def input_tokens(loads: Iterable[Load]) -> int:
     """Return about how many tokens go in."""
-    return _tokens(load.texts, load.text_bytes) + _tokens(load.vectors, load.vector_bytes)
+    return sum(
+        _tokens(load.texts, load.text_bytes) + _tokens(load.vectors, load.vector_bytes)
+        for load in loads
+    )
 
 
 def estimate(
-    pricer: Pricer, load: Load, *, model: str, output_cap: int | None, utc_us: int
+    provider: ProviderSettings,
+    loads: Iterable[Load],
+    *,
+    own_model: str | None,
+    utc_us: int,
 ) -> int | None:
-    """Return about what a load costs in nano-dollars; None without a price."""
+    """
+    Return about what loads cost at a provider, in nano-dollars.
+
+    None if it cannot serve one of their models, or knows no price for it. `own_model` is what
+    prompts that name none are asked with.
+    """
+    pricer, total = Pricer(provider), 0
+    for load in loads:
+        model = provider.name_of(load.model, own=own_model)
+        if model is None and load.model is not None:
+            return None
+        cost = _load_cost(pricer, load, model or "", provider.max_tokens, utc_us)
+        if cost is None:
+            return None
+        total += cost
+    return total
+
+
+def _load_cost(
+    pricer: Pricer, load: Load, model: str, output_cap: int | None, utc_us: int
+) -> int | None:
     output = min(output_cap or TYPICAL_OUTPUT_TOKENS, TYPICAL_OUTPUT_TOKENS)
     total = 0
     for count, size, each in (
@@ -128,9 +207,10 @@ class Rates:
         cached = price.input if price.cached_input is None else price.cached_input
         self.input, self.output, self.cached = map(_rate, (price.input, price.output, cached))
 
-    def nano(self, tokens: int, output: int, cached: int) -> int:
-        """Return the cost in nano-dollars, halves rounded up."""
-        total = self.input * (tokens - cached) + self.cached * cached + self.output * output
+    def nano(self, counts: _Counts) -> int:
+        """Return the cost in nano-dollars, halves rounded up; cache writes are plain input."""
+        uncached = counts.input - counts.cached
+        total = self.input * uncached + self.cached * counts.cached + self.output * counts.output
         return (total + _RATES_PER_NANO // 2) // _RATES_PER_NANO
 
 
@@ -165,25 +245,32 @@ class PriceTable:
         provider_id = preset.price_id if preset is not None and is_preset_url else None
         return PriceTable(provider_id=provider_id, base_url=provider.base_url)
 
-    def charge(self, model: str, tokens: int, output: int, cached: int, utc_us: int) -> Charge:
+    def charge(self, model: str, counts: _Counts, utc_us: int) -> Charge:
         """Look a price up as of the call's own time."""
+        model = model.removeprefix("models/")  # as Gemini's own lists write its names
         if model in self._unlisted:
             return UNKNOWN
         import genai_prices  # noqa: PLC0415 - 0.2 s that only priced runs pay
 
         usage = genai_prices.Usage(
-            input_tokens=tokens, cache_read_tokens=cached, output_tokens=output
+            input_tokens=counts.input,
+            cache_read_tokens=counts.cached,
+            cache_write_tokens=counts.written,
+            output_tokens=counts.output,
+            **({"cache_write_1h_tokens": counts.written_1h} if counts.written_1h else {}),
         )
-        at = datetime.fromtimestamp(utc_us / 1_000_000, UTC)
+        price = functools.partial(
+            genai_prices.calc_price,
+            usage,
+            model,
+            genai_request_timestamp=datetime.fromtimestamp(utc_us / 1_000_000, UTC),
+            price_context=None if counts.tier is None else {"service_tier": counts.tier},
+        )
         try:
             if self._provider_id is not None:
-                found = genai_prices.calc_price(
-                    usage, model, provider_id=self._provider_id, genai_request_timestamp=at
-                )
+                found = price(provider_id=self._provider_id)
             else:
-                found = genai_prices.calc_price(
-                    usage, model, provider_api_url=self._base_url, genai_request_timestamp=at
-                )
+                found = price(provider_api_url=self._base_url)
         except (LookupError, ValueError):
             if len(self._unlisted) < 10_000:
                 self._unlisted.add(model)

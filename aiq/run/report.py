@@ -95,6 +95,8 @@ class Tally:
         self.errors = 0
         self.truncated = 0
         self.refused = 0
+        self.failovers = 0
+        """Requests that another provider should have answered first."""
         self.cost_nano = 0
         self.unpriced = 0
         self.maybe_paid = 0
@@ -166,6 +168,11 @@ class Ledger:
         self.total.add(row)
         if latency_ms is not None:
             self.add_latency(row.provider, latency_ms)
+
+    def failed_over(self, provider: str) -> None:
+        """Count a request that came from another provider to this one."""
+        self.providers[provider].failovers += 1
+        self.total.failovers += 1
 
     def add_latency(self, provider: str, ms: float, count: int = 1) -> None:
         """Count answered attempts that took this long."""

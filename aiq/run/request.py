@@ -60,6 +60,11 @@ class Overlay:
         self.model = flags.model
         """What `-m` says, for prompts that name none."""
 
+    @property
+    def caps_output(self) -> bool:
+        """Whether it lays a cap on the output under every chat that names none itself."""
+        return any(isinstance(self._base.get(cap), int) for cap in _CAPS)
+
     def named_model(self, prompt: Prompt) -> str | None:
         """Return the model the user named, on the line or with `-m`."""
         return prompt.model or self.model
@@ -101,38 +106,3 @@ def _ordered(value: object) -> bytes:
         return msgspec.json.encode(value, order="sorted")
     except UnicodeEncodeError:
         return json.dumps(value, sort_keys=True).encode("ascii")
-
-
-def token_bound(request: Request) -> int:
-    """
-    Return the most input tokens a request can be (`design` 5).
-
-    One per UTF-8 byte and 16 per message; an image counts a flat 20,000, whatever its bytes.
-    """
-    body = request.body
-    if request.endpoint is not Endpoint.CHAT:
-        return len(json_text.encode(body))
-    bound = 0
-    for message in body["messages"]:
-        content = message.get("content")
-        bound += 16 + (_bytes(content) if isinstance(content, str) else _parts_bound(content))
-        if len(message) > 2 or "content" not in message:
-            rest = {k: v for k, v in message.items() if k not in ("content", "role")}
-            bound += len(json_text.encode(rest))
-    if len(body) > 1:
-        bound += len(json_text.encode({k: v for k, v in body.items() if k != "messages"}))
-    return bound
-
-
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
-def _parts_bound(content: Any) -> int:
-    if not isinstance(content, list):
-        return 0
-    images = sum(
-        1 for part in content if isinstance(part, dict) and part.get("type") == "image_url"
-    )
-    rest = [p for p in content if not (isinstance(p, dict) and p.get("type") == "image_url")]
-    return images * 20_000 + len(json_text.encode(rest))

@@ -7,17 +7,19 @@ it was called.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import msgspec
 
 from aiq.errors import ExitCode
-from aiq.model import JobState
+from aiq.model import NANO_PER_USD, JobState
+from aiq.policy.budget import Budget
 from aiq.run.board import Board
 from aiq.run.facts import ErrorGroup, ProviderFacts, error_groups
 from aiq.run.fleet import Fleet
+from aiq.run.halt import End
 from aiq.run.ingest import IngestReport
-from aiq.run.pool import End
 from aiq.run.report import Ledger, Tally, provider_json
 from aiq.run.signals import Signals
 from aiq.run.work import Work
@@ -45,6 +47,7 @@ class RunResult(msgspec.Struct, kw_only=True):
     ever: Tally = msgspec.field(default_factory=Tally)
     """All attempts ever of the jobs in scope: what a budget bounds."""
     resume: str | None = None
+    budget: Budget = msgspec.field(default_factory=lambda: Budget(None))
 
     @classmethod
     def nothing(cls, exit_code: ExitCode, message: str) -> RunResult:
@@ -54,6 +57,22 @@ class RunResult(msgspec.Struct, kw_only=True):
     def count(self, state: JobState) -> int:
         """Return how many jobs of the scope are in this state."""
         return self.counts.get(state, 0)
+
+    @property
+    def enough_usd(self) -> float | None:
+        """
+        About what a budget would have to be for all the jobs: what they cost so far, scaled up.
+
+        One worst case comes on top, because the last request needs it. None without a budget.
+        """
+        if self.budget.limit_nano is None:
+            return None
+        done = self.count(JobState.SUCCEEDED) + self.count(JobState.FAILED)
+        left = self.count(JobState.PENDING) + self.count(JobState.RUNNING)
+        spent = max(self.budget.committed_nano, 1)
+        scaled = spent * (done + left) / done if done else 2.0 * self.budget.limit_nano
+        needed = max(scaled, self.budget.limit_nano) + (self.budget.refused_nano or 0)
+        return _rounded_up(1.1 * needed / NANO_PER_USD)
 
     @property
     def rate_per_s(self) -> float:
@@ -78,6 +97,7 @@ class RunResult(msgspec.Struct, kw_only=True):
             "cost_usd": total.cost_usd,
             "cost_total_usd": self.ever.cost_usd,
             "cost_complete": not (total.unpriced or self.ever.unpriced),
+            "budget": self._budget_json(),
             "possibly_paid": self.ever.possibly_paid(),
             "tokens": total.tokens(),
             "latency_ms": total.latency.to_json(),
@@ -92,6 +112,15 @@ class RunResult(msgspec.Struct, kw_only=True):
         if len(self.batches) > 1:
             body["batches"] = list(self.batches)
         return body
+
+    def _budget_json(self) -> dict[str, float] | None:
+        """Return the budget and what all attempts ever have taken of it; None without one."""
+        if self.budget.limit_nano is None:
+            return None
+        return {
+            "limit_usd": self.budget.limit_nano / NANO_PER_USD,
+            "committed_usd": self.budget.committed_nano / NANO_PER_USD,
+        }
 
 
 class Sent(NamedTuple):
@@ -125,15 +154,17 @@ async def outcome_of(
         result.skipped = board.skipped
         result.ledger = board.ledger
         result.providers = tuple(_facts(board, sent.fleet))
-        result.failovers = board.failovers
+        result.failovers = board.ledger.total.failovers
         result.finished = board.finished
         result.elapsed_s = board.elapsed_s
+        result.budget = board.budget
     result.exit_code, result.message = _verdict(result, signals, sent)
     return result
 
 
 def _facts(board: Board, fleet: Fleet) -> list[ProviderFacts]:
     facts = []
+    now_us = board.utc_us()
     for view in board.snapshot().providers:
         provider = fleet.providers[view.name]
         facts.append(
@@ -143,6 +174,7 @@ def _facts(board: Board, fleet: Fleet) -> list[ProviderFacts]:
                 model=provider.model,
                 status=view.condition.status.value,
                 reason=view.condition.reason,
+                until_us=None if view.next_try_s is None else now_us + round(view.next_try_s * 1e6),
             )
         )
     return facts
@@ -154,13 +186,22 @@ def _verdict(result: RunResult, signals: Signals, sent: Sent | None) -> tuple[Ex
         return signals.exit_code, "stopped on request"
     if sent is not None and (why := _STOPPED.get(sent.end)) is not None:
         is_news = sent.trouble is not None and sent.trouble != why
+        if sent.end is End.BUDGET:
+            return ExitCode.BUDGET, sent.trouble if sent.board.budget.is_overrun else why
         return ExitCode.NO_PROVIDER, f"{why}: {sent.trouble}" if is_news else why
     if result.count(JobState.FAILED) or result.ingest.invalid:
         return ExitCode.SOME_FAILED, None
     return ExitCode.OK, None
 
 
+def _rounded_up(amount: float) -> float:
+    """Return two significant digits, upwards."""
+    unit = 10.0 ** (math.floor(math.log10(amount)) - 1)
+    return float(f"{math.ceil(amount / unit) * unit:.2g}")
+
+
 _STOPPED = {
+    End.BUDGET: "the budget is reached: the worst case of the next request does not fit into it",
     End.NO_PROVIDER: "no usable provider is left",
     End.WAITED: "no provider has been usable for as long as `--max-wait` allows",
     End.SAME_MISTAKE: "the first 20 jobs were all refused alike; check key, model and parameters",

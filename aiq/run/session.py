@@ -9,34 +9,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 from aiq.clock import Clock, rfc3339
 from aiq.config import Settings
 from aiq.errors import AiqError, Refused, StoreError, UnknownName
 from aiq.model import JobState
+from aiq.policy.budget import Budget
 from aiq.policy.retry import RetrySettings
+from aiq.policy.strategy import Strategy
 from aiq.redaction import Redactor
 from aiq.run.attempt import Sender
 from aiq.run.board import Board
 from aiq.run.deadlines import Deadlines
 from aiq.run.feed import Feed
-from aiq.run.fleet import Fleet
+from aiq.run.fleet import Fleet, Prices
+from aiq.run.funds import open_funds
+from aiq.run.halt import End
 from aiq.run.ingest import Stopped
 from aiq.run.intake import Intake
-from aiq.run.models import settle_models
+from aiq.run.means import Means
+from aiq.run.models import asked_as_named, settle_models
 from aiq.run.observer import Observer, Plan
 from aiq.run.options import RunOptions
-from aiq.run.pool import End, Pool, PoolSettings
+from aiq.run.pool import Pool, PoolSettings
 from aiq.run.pricing import estimate
+from aiq.run.publisher import Publisher
 from aiq.run.result import RunResult, Sent, outcome_of
 from aiq.run.signals import Signals
 from aiq.run.work import Work
-from aiq.store import jobs, runs
+from aiq.store import jobs, providers, runs
 from aiq.store.db import Database, open_for_reading, open_for_run
 from aiq.store.jobs import Load
 from aiq.store.lock import RunLock
@@ -44,6 +52,7 @@ from aiq.store.runs import BegunRun
 from aiq.store.writer import Write, Writer
 
 TICK_S = 0.25
+MODELS_NOTED = 3
 
 
 class Session:
@@ -110,24 +119,42 @@ class Session:
                 await runs.end_run(database, run_id=run.id, now_us=self._clock.utc_us())
 
     async def _work_through(self, database: Database, work: Work, run: BegunRun) -> RunResult:
-        load = await jobs.pending_load(database, work.scope)
-        if not load.jobs or work.only_requeue:
+        loads = await jobs.pending_loads(database, work.scope)
+        if not loads or work.only_requeue:
             return await outcome_of(database, work, signals=self._signals)
         fleet = Fleet.of(
             self._settings.providers,
             concurrency=self._settings.run.concurrency,
             clock=self._clock,
             environ=self._environ,
+            prices=Prices(
+                are_compared=self._settings.run.strategy == "cost",
+                are_required=self._settings.run.budget_usd is not None,
+                utc_us=self._clock.utc_us(),
+            ),
         )
         try:
             if await jobs.needs_model(database, work.scope):
                 await settle_models(fleet, work.overlays.values(), self._redactor)
+            funds = await open_funds(database, work, fleet, self._settings)
+            if funds.uncounted:
+                self._observer.note(
+                    f"the budget cannot count {funds.uncounted:,} earlier attempts of unknown cost"
+                )
+            for sentence in itertools.islice(asked_as_named(fleet, loads), MODELS_NOTED):
+                self._observer.note(sentence)
             counts = await jobs.counts(database, work.scope)
             skipped = counts.get(JobState.SUCCEEDED, 0)
-            self._observer.plan(self._plan(work, fleet, load, skipped))
+            self._observer.plan(self._plan(work, fleet, loads, skipped, funds.budget))
             if self._options.dry_run:
                 return await outcome_of(database, work, signals=self._signals)
-            board = Board(fleet, self._clock, counts=counts, limit=self._options.limit)
+            board = Board(
+                fleet,
+                self._clock,
+                counts=counts,
+                limit=self._options.limit,
+                budget=funds.budget,
+            )
             end = await self._send(database, work, fleet, board, run)
             return await outcome_of(
                 database, work, signals=self._signals, sent=Sent(board, fleet, *end)
@@ -135,14 +162,17 @@ class Session:
         finally:
             await fleet.close()
 
-    def _plan(self, work: Work, fleet: Fleet, load: Load, skipped: int) -> Plan:
-        taken = min(load.jobs, self._options.limit or load.jobs)
+    def _plan(
+        self, work: Work, fleet: Fleet, loads: Sequence[Load], skipped: int, budget: Budget
+    ) -> Plan:
+        pending = sum(load.jobs for load in loads)
+        taken = min(pending, self._options.limit or pending)
         first = next(iter(fleet.providers.values()))
+        flagged = next((o.model for o in work.overlays.values() if o.model is not None), None)
         estimated = estimate(
-            first.pricer,
-            load,
-            model=first.model or "",
-            output_cap=first.settings.max_tokens,
+            first.settings,
+            loads,
+            own_model=first.resolve(flagged),
             utc_us=self._clock.utc_us(),
         )
         return Plan(
@@ -150,7 +180,9 @@ class Session:
             pending=taken,
             skipped=skipped,
             candidates=tuple((p.name, p.model) for p in fleet.providers.values()),
-            estimated_nano=None if estimated is None else estimated * taken // load.jobs,
+            estimated_nano=None if estimated is None else estimated * taken // pending,
+            budget_nano=budget.limit_nano,
+            committed_nano=budget.committed_nano,
         )
 
     async def _send(
@@ -163,38 +195,37 @@ class Session:
             board.committed(writes)
             pool.nudge()
 
+        fleet.remember(await providers.openings(database))
         writer = Writer(database, run_id=run.id, committed=committed)
-        pool = Pool(
-            settings=self._pool_settings(),
+        rules = self._settings.run
+        means = Means(
             fleet=fleet,
-            feed=Feed(
-                database,
-                work.scope,
-                fleet=fleet,
-                overlays=work.overlays,
-                began_us=run.started_at,
-                limit=self._options.limit,
-            ),
             writer=writer,
-            sender=Sender(clock=self._clock, deadlines=deadlines, redactor=self._redactor),
+            budget=board.budget,
+            strategy=Strategy(rules.strategy, overflow=rules.overflow),
             clock=self._clock,
             draw=random.random,
-            began_us=run.started_at,
-            first_attempt_id=run.last_attempt + 1,
+            run=run,
             candidate_ids=await jobs.candidate_ids(database),
         )
+        feed = Feed(
+            database,
+            work.scope,
+            fleet=fleet,
+            overlays=work.overlays,
+            began_us=run.started_at,
+            limit=self._options.limit,
+        )
+        sender = Sender(clock=self._clock, deadlines=deadlines, redactor=self._redactor)
+        pool = Pool(settings=self._pool_settings(), means=means, feed=feed, sender=sender)
         writer.start(ended=pool.nudge)
+        publisher = Publisher(fleet, writer, self._clock)
         self._signals.tell(stop=lambda: _drain(board, pool), abort=pool.abort)
-        side_tasks = [
-            asyncio.create_task(deadlines.beat(), name="deadlines"),
-            asyncio.create_task(self._show(board), name="view"),
-        ]
         try:
-            end = await pool.run()
+            async with _beside(deadlines.beat(), self._show(board, publisher)):
+                end = await pool.run()
         finally:
-            for task in side_tasks:
-                task.cancel()
-            await asyncio.gather(*side_tasks, return_exceptions=True)
+            publisher.publish_all()
             await writer.close()
         self._observer.tick(board.snapshot())
         return end, pool.trouble
@@ -207,10 +238,23 @@ class Session:
             max_wait_s=run.max_wait_s,
         )
 
-    async def _show(self, board: Board) -> None:
+    async def _show(self, board: Board, publisher: Publisher) -> None:
         while True:
             self._observer.tick(board.snapshot())
+            publisher.tick()
             await self._clock.sleep(TICK_S)
+
+
+@contextlib.asynccontextmanager
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let endless work go on beside a block, and end it with the block."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _drain(board: Board, pool: Pool) -> None:

@@ -11,17 +11,19 @@ import hashlib
 
 import msgspec
 
-from aiq.model import Billed, Endpoint, JobState, Kind, Outcome
+from aiq.model import Billed, JobState, Kind, Outcome
 from aiq.policy.lifecycle import Event, move
-from aiq.providers.dialect import output_cap
 from aiq.run.fleet import Provider
 from aiq.run.job import Job
 from aiq.run.pricing import UNKNOWN, Charge
-from aiq.run.request import fingerprint, token_bound
+from aiq.run.request import fingerprint
+from aiq.run.worst_case import may_cache, output_bound, service_tier, token_bound
 from aiq.store.writes import Settle, StoredAnswer
 
 TRUNCATED = 1
 REFUSED = 2
+BAD_TRIAL = 4
+"""Flags of the ledger; the last says that the outcome does not count against the job."""
 
 
 class Memo(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,11 +50,16 @@ def cost_bound(job: Job, provider: Provider, model: str, *, utc_us: int) -> int 
     if not provider.pricer.knows_prices:
         return None
     request = job.request
-    cap = output_cap(request.endpoint, request.body) or provider.settings.max_tokens
-    if request.endpoint is Endpoint.EMBEDDINGS:
-        cap = 0
+    input_bound = token_bound(request)
+    if input_bound is None and not provider.pricer.is_free:
+        return None
     return provider.pricer.bound(
-        model, input_bound=token_bound(request), output_cap=cap, utc_us=utc_us
+        model,
+        input_bound=input_bound or 0,
+        output_cap=output_bound(request, provider.settings.max_tokens),
+        utc_us=utc_us,
+        may_cache=may_cache(request),
+        tier=service_tier(request),
     )
 
 
@@ -65,6 +72,7 @@ def settle(
     utc_us: int,
     not_before: int | None = None,
     cause: str | None = None,
+    is_bad_trial: bool = False,
 ) -> Settle:
     """Return the write that ends an attempt and moves its job by the event."""
     state = move(JobState.RUNNING, event)
@@ -90,7 +98,7 @@ def settle(
         cached_tokens=usage.cached_tokens,
         cost_nano=charge.nano,
         price_source=charge.source,
-        flags=(TRUNCATED * answer.truncated + REFUSED * answer.refused) if answer else 0,
+        flags=_flags(outcome, is_bad_trial=is_bad_trial),
         not_before=not_before,
         answer=_stored(attempt.job, body) if is_answer else None,
         bad_reply=body if outcome.kind is Kind.BAD_RESPONSE and body else None,
@@ -100,6 +108,13 @@ def settle(
             is_failover=attempt.is_failover,
         ),
     )
+
+
+def _flags(outcome: Outcome, *, is_bad_trial: bool) -> int:
+    answer = outcome.answer
+    if answer is None:
+        return BAD_TRIAL * is_bad_trial
+    return TRUNCATED * answer.truncated + REFUSED * answer.refused
 
 
 def _charge(attempt: Open, outcome: Outcome, utc_us: int) -> Charge:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from urllib.parse import urlsplit
 
-from aiq.config.tables import KINDS_NOT_YET
 from aiq.providers.presets import PRESETS, Preset
 
 # A server on this machine accepts at once or is not there.
@@ -21,6 +20,8 @@ LOCAL_TIMEOUT_S = 0.3
 
 _EXAMPLE_MODELS = {
     "openai": "gpt-4.1-mini",
+    "anthropic": "claude-sonnet-4-5",
+    "gemini": "gemini-2.5-flash",
     "deepseek": "deepseek-chat",
     "mistral": "mistral-small-latest",
     "groq": "openai/gpt-oss-20b",
@@ -43,6 +44,10 @@ _HEAD = """\
 # max_wait_s = 60         # give up after this long without a usable provider
 # on_unknown = "retry"    # or "fail": a request left, its answer never came, it may be paid
 # on_changed = "error"    # or "rerun", "keep": a finished prompt's request has changed
+# strategy = "rank"       # or "latency", "cost", "balanced"
+# overflow = false        # true: use lower ranks while a better one is merely at its own limit
+# prefer_region = "eu"    # first among providers that share a rank or give none
+# budget_usd = 20.0       # what all attempts ever of a batch may cost, worst case included
 
 [defaults]                # merged under every prompt
 # system = "Answer briefly."
@@ -61,6 +66,13 @@ _OPTIONS = """
 # strict_models = true                  # serve only what `models` and `model` name
 # context_window = 128000               # tokens; longer prompts go where they fit
 # max_in_flight = 64                    # default: run.concurrency
+# adaptive = true                       # concurrency follows what the server bears
+# requests_per_minute = 500             # never exceeded in any 60 s
+# tokens_per_minute = 200_000           # or input_tokens_per_minute, output_tokens_per_minute
+# region = "us-east"
+# breaker = { slow_min_s = 20 }         # constants of breaker, limits and probe
+# limits = { start = 32 }
+# probe = { level = 2 }
 # max_tokens = 1024                     # output cap sent when the prompt has none
 # timeout_s = 120
 # connect_timeout_s = 10
@@ -90,10 +102,7 @@ def starter_config(environ: Mapping[str, str], reachable: Sequence[str]) -> str:
     commented: list[str] = []
     for preset in sorted(PRESETS.values(), key=lambda preset: preset.is_local):
         variable = next((name for name in preset.key_env if environ.get(name, "").strip()), None)
-        if preset.kind in KINDS_NOT_YET:
-            if variable:
-                commented.append(f"# {variable} is set; {preset.name} is not available yet\n")
-        elif preset.is_local and preset.name in reachable:
+        if preset.is_local and preset.name in reachable:
             active.append(_provider(preset, f"something answers at {preset.base_url}"))
         elif preset.needs_key and variable:
             active.append(_provider(preset, f"{variable} is set"))

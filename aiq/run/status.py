@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from aiq.errors import UnknownName
 from aiq.model import JobState, Kind
 from aiq.run.facts import ErrorGroup, ProviderFacts, error_groups
 from aiq.run.report import Ledger, provider_json, usd
-from aiq.store import attempts, reading, runs
+from aiq.store import attempts, providers, reading, runs
 from aiq.store.attempts import CandidateState
 from aiq.store.db import Database, open_for_reading
 from aiq.store.lock import is_held
 from aiq.store.reading import BatchCounts
+from aiq.store.writes import ProviderState
 
 _STATUS_OF_KIND = {
     Kind.OK: "healthy",
@@ -66,6 +68,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: dict[str, int]
     errors: tuple[ErrorGroup, ...]
     run: RunInfo | None
+    now_us: int
 
     def to_json(self) -> dict[str, Any]:
         """Return the contract's object (`design` 11)."""
@@ -96,9 +99,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-async def read_status(path: Path, batch: str | None) -> Status:
+async def read_status(path: Path, batch: str | None, *, now_us: int) -> Status:
     """
-    Read the state of a database, of one batch or of all.
+    Read the state of a database, of one batch or of all, as of `now_us`.
 
     Raises:
         UnknownName: there is no such database or batch.
@@ -106,12 +109,12 @@ async def read_status(path: Path, batch: str | None) -> Status:
     """
     database = await open_for_reading(path)
     try:
-        return await _read(database, path, batch)
+        return await _read(database, path, batch, now_us)
     finally:
         await database.close()
 
 
-async def _read(database: Database, path: Path, batch: str | None) -> Status:
+async def _read(database: Database, path: Path, batch: str | None, now_us: int) -> Status:
     counts = await reading.batch_counts(database)
     wanted = None
     if batch is not None:
@@ -132,10 +135,11 @@ async def _read(database: Database, path: Path, batch: str | None) -> Status:
         db=str(path),
         batches=tuple(_batch(one, *costs.get(one.id, (0, 0))) for one in counts),
         ledger=ledger,
-        providers=tuple(_facts(candidates)),
+        providers=tuple(_facts(candidates, await providers.states(database), now_us)),
         in_flight=_in_flight(candidates) if is_running else {},
         errors=error_groups(await attempts.failures(database, wanted)),
         run=RunInfo(run.pid, run.host, rfc3339(run.started_at)) if run else None,
+        now_us=now_us,
     )
 
 
@@ -151,10 +155,27 @@ def _batch(counts: BatchCounts, cost_nano: int, unpriced: int) -> BatchStatus:
     )
 
 
-def _facts(candidates: list[CandidateState]) -> list[ProviderFacts]:
-    """Return one entry a provider; with several models, the one asked last in the list stands."""
+def _facts(
+    candidates: list[CandidateState], states: Mapping[str, ProviderState], now_us: int
+) -> list[ProviderFacts]:
+    """
+    Return one entry a provider, as the run sees it, else by how its newest attempt ended.
+
+    With several models, the one asked last in the list stands.
+    """
     facts: dict[str, ProviderFacts] = {}
     for one in candidates:
+        state = states.get(one.provider)
+        if state is not None and _still_holds(state, now_us):
+            facts[one.provider] = ProviderFacts(
+                name=one.provider,
+                kind=one.kind,
+                model=one.model,
+                status=state.status,
+                reason=state.reason,
+                until_us=state.until,
+            )
+            continue
         kind = Kind(one.last_kind) if one.last_kind else None
         status = "unknown" if kind is None else _STATUS_OF_KIND.get(kind, "unhealthy")
         facts[one.provider] = ProviderFacts(
@@ -165,6 +186,11 @@ def _facts(candidates: list[CandidateState]) -> list[ProviderFacts]:
             reason=None if status in ("healthy", "unknown") else f"{kind}: {one.last_message}",
         )
     return list(facts.values())
+
+
+def _still_holds(state: ProviderState, now_us: int) -> bool:
+    """Whether what a run saw says something, and was not to last until an instant now over."""
+    return state.status != "unknown" and (state.until is None or state.until > now_us)
 
 
 def _in_flight(candidates: list[CandidateState]) -> dict[str, int]:

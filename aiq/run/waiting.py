@@ -1,9 +1,9 @@
 """
 Jobs that wait for their turn: in lanes of equals, or for the end of a back-off.
 
-Jobs with the same candidates in the same order stand in one lane; when the head of a lane cannot
-go, nobody behind it can, so a look at each lane is enough however many jobs wait. The pool bounds
-how many there are by not reading more.
+Jobs with the same candidates and the same errors there stand in one lane; when the head of a lane
+cannot go, nobody behind it can, so a look at each lane is enough however many jobs wait. The pool
+bounds how many there are by not reading more.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import itertools
 import math
 from collections import deque
 
-from aiq.policy.routing import Candidate, Go, Never, Wait
-from aiq.run.job import Job
+from aiq.policy.routing import Go, Never, Wait
+from aiq.policy.strategy import Strategy
+from aiq.run.job import Job, Lane
 
 
 class Waiting:
     """All jobs in memory that are not in flight."""
 
-    def __init__(self) -> None:
-        self._lanes: dict[tuple[Candidate, ...], deque[Job]] = {}
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+        self._lanes: dict[Lane, deque[Job]] = {}
         self._backoff: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
         self._in_lanes = 0
@@ -29,6 +31,8 @@ class Waiting:
         """Bytes of the lines of all these jobs."""
         self.next_at = math.inf
         """When it is worth asking again, as of the last `take`."""
+        self.is_blocked = False
+        """Whether none of them could go, as of the last `take`."""
 
     def __len__(self) -> int:
         return self._in_lanes + len(self._backoff)
@@ -46,22 +50,29 @@ class Waiting:
         self.bytes += job.size
 
     def take(self, now: float) -> tuple[Job, Go | Never] | None:
-        """Return the most urgent job that can go, or will never; None when all have to wait."""
+        """
+        Return the most urgent job that can go, or will never; None when all have to wait.
+
+        Of equal priority, one that was already tried goes before fresh ones: otherwise all that
+        ever failed would come at the end, and hold their places in memory until then.
+        """
         while self._backoff and self._backoff[0][0] <= now:
             job = heapq.heappop(self._backoff)[2]
             self.bytes -= job.size
             self.add(job, first=True)
         self.next_at = self._backoff[0][0] if self._backoff else math.inf
-        best: tuple[int, tuple[Candidate, ...], Go | Never] | None = None
+        best: tuple[tuple[int, bool], Lane, Go | Never] | None = None
         for key, lane in self._lanes.items():
-            if best is not None and lane[0].priority <= best[0]:
+            urgency = (lane[0].priority, bool(lane[0].history))
+            if best is not None and urgency <= best[0]:
                 continue
-            choice = lane[0].route(now)
+            choice = lane[0].route(self._strategy, now)
             if isinstance(choice, Wait):
                 if choice.until is not None:
                     self.next_at = min(self.next_at, choice.until)
             else:
-                best = (lane[0].priority, key, choice)
+                best = (urgency, key, choice)
+        self.is_blocked = best is None
         if best is None:
             return None
         _, key, choice = best

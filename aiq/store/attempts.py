@@ -124,6 +124,24 @@ async def scope_sums(database: Database, scope: Scope) -> list[LedgerRow]:
     return [_ledger_row(row) for row in rows]
 
 
+async def committed_nano(database: Database, batches: Sequence[int]) -> tuple[int, int]:
+    """
+    Return what attempts of the batches have cost, or may have at most, in nano-dollars.
+
+    The second number counts attempts that were, or may be, paid and of which neither is known.
+    """
+    where, parameters = _batch_filter(batches)
+    row = await database.row(_COMMITTED + where, parameters)
+    return (row[0] or 0, row[1] or 0) if row else (0, 0)
+
+
+_COMMITTED = """
+SELECT sum(CASE billed WHEN 'yes' THEN coalesce(cost_nano, bound_nano) ELSE bound_nano END),
+  sum(coalesce(CASE billed WHEN 'yes' THEN cost_nano END, bound_nano) IS NULL)
+FROM attempt WHERE attempt.billed IN ('yes', 'maybe')
+"""
+
+
 async def latencies(
     database: Database, batches: Sequence[int] | None = None
 ) -> list[tuple[str, float, int]]:

@@ -179,7 +179,8 @@ async def _histories(
     """
     Rebuild what jobs remember, from the ledger; what we ended ourselves is not held against them.
 
-    Nor is `not_found`: the address may be right now, and another model may be asked for.
+    Nor is a bad trial of a breaker, nor `not_found`: the address may be right now, and another
+    model may be asked for.
     """
     histories: dict[int, Counter[tuple[str, Kind]]] = {}
     for job_id, provider, kind, count in await database.rows(_HISTORIES, (_as_json(job_ids),)):
@@ -192,7 +193,7 @@ SELECT job.id, candidate.provider, attempt.kind, count(*)
 FROM job JOIN attempt ON attempt.job_id = job.id AND attempt.number > job.fresh_from
   JOIN candidate ON candidate.id = attempt.candidate_id
 WHERE job.id IN (SELECT value FROM json_each(?))
-  AND attempt.cause IS NULL
+  AND attempt.cause IS NULL AND attempt.flags & 4 = 0
   AND attempt.kind IN ('connect', 'interrupted', 'auth', 'context_too_long', 'server_error',
                        'bad_response')
 GROUP BY job.id, candidate.provider, attempt.kind
@@ -253,8 +254,9 @@ GROUP BY job.state
 
 
 class Load(msgspec.Struct, frozen=True):
-    """Pending jobs by what they ask for: text to be written, or vectors."""
+    """Pending jobs that name one model (None: none), by what they ask for: text, or vectors."""
 
+    model: str | None = None
     texts: int = 0
     text_bytes: int = 0
     vectors: int = 0
@@ -266,20 +268,21 @@ class Load(msgspec.Struct, frozen=True):
         return self.texts + self.vectors
 
 
-async def pending_load(database: Database, scope: Scope) -> Load:
-    """Return how many jobs of the scope are pending, and the bytes of their lines."""
-    row = await database.row(_PENDING_LOAD, scope_parameters(scope))
-    return Load(*(value or 0 for value in row)) if row else Load()
+async def pending_loads(database: Database, scope: Scope) -> list[Load]:
+    """Return how many jobs of the scope are pending, and the bytes of their lines, by model."""
+    rows = await database.rows(_PENDING_LOADS, scope_parameters(scope))
+    return [Load(model, *(value or 0 for value in row)) for model, *row in rows]
 
 
-_PENDING_LOAD = f"""
-SELECT sum(job.endpoint IS NOT '{Endpoint.EMBEDDINGS}'),
+_PENDING_LOADS = f"""
+SELECT job.model, sum(job.endpoint IS NOT '{Endpoint.EMBEDDINGS}'),
   sum(CASE WHEN job.endpoint IS NOT '{Endpoint.EMBEDDINGS}' THEN length(request.line) END),
   sum(job.endpoint IS '{Endpoint.EMBEDDINGS}'),
   sum(CASE WHEN job.endpoint IS '{Endpoint.EMBEDDINGS}' THEN length(request.line) END)
 FROM job JOIN request ON request.job_id = job.id
 WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND job.state = 'pending'
   AND {IN_SCOPE}
+GROUP BY job.model
 """
 
 
@@ -287,6 +290,28 @@ async def needs_model(database: Database, scope: Scope) -> bool:
     """Whether a pending job of the scope leaves the choice of the model to us."""
     return await database.row(_NEEDS_MODEL, scope_parameters(scope)) is not None
 
+
+async def lacks_cap(database: Database, scope: Scope) -> bool:
+    """
+    Whether a pending job of the scope that writes text names no cap on its output.
+
+    Judged by whether the name of a cap stands anywhere in the line: wrong only for prompts that
+    speak of one, and those are caught when their worst case is computed.
+    """
+    return await database.row(_LACKS_CAP, scope_parameters(scope)) is not None
+
+
+_LACKS_CAP = f"""
+SELECT 1 FROM job JOIN request ON request.job_id = job.id
+WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND job.state = 'pending'
+  AND job.endpoint IS NOT '/v1/embeddings'
+  AND instr(request.line, CAST('max_tokens' AS BLOB)) = 0
+  AND instr(request.line, CAST('max_completion_tokens' AS BLOB)) = 0
+  AND instr(request.line, CAST('max_output_tokens' AS BLOB)) = 0
+  AND instr(request.line, CAST('maxOutputTokens' AS BLOB)) = 0
+  AND {IN_SCOPE}
+LIMIT 1
+"""
 
 _NEEDS_MODEL = f"""
 SELECT 1 FROM job

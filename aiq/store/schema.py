@@ -105,7 +105,7 @@ CREATE TABLE attempt (                    -- the ledger: one row per request tha
   billed        TEXT CHECK (billed IN ('yes', 'no', 'maybe')),
   cost_nano     INTEGER CHECK (cost_nano >= 0),
   price_source  TEXT,
-  flags         INTEGER NOT NULL DEFAULT 0, -- 1 truncated, 2 refused
+  flags         INTEGER NOT NULL DEFAULT 0, -- 1 truncated, 2 refused, 4 a bad trial
   UNIQUE (job_id, number),
   CHECK ((kind IS NULL) = (billed IS NULL))
 ) STRICT;
@@ -124,7 +124,25 @@ CREATE TABLE bad_reply (                  -- what an unusable reply said, at mos
 ) STRICT;
 """
 
-MIGRATIONS = (_FIRST,)
+_SECOND = """
+CREATE TABLE provider_state (             -- how a run saw a provider last
+  provider   TEXT    PRIMARY KEY,
+  status     TEXT    NOT NULL
+             CHECK (status IN ('healthy', 'degraded', 'unhealthy', 'unknown', 'disabled')),
+  reason     TEXT,
+  until      INTEGER,                     -- the instant of the next try
+  updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE breaker (                    -- what a circuit breaker remembers across runs
+  base_url TEXT    NOT NULL,
+  model    TEXT    NOT NULL,
+  openings INTEGER NOT NULL CHECK (openings >= 0),  -- in a row, without a recovery that lasted
+  PRIMARY KEY (base_url, model)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS = (_FIRST, _SECOND)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 TABLES = (
@@ -132,9 +150,11 @@ TABLES = (
     "attempt",
     "bad_reply",
     "batch",
+    "breaker",
     "candidate",
     "invalid_line",
     "job",
+    "provider_state",
     "request",
     "run",
     "source",

@@ -18,9 +18,17 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from aiq.errors import StoreError
 from aiq.store.db import Database, is_busy
-from aiq.store.writes import Lease, NewCandidate, Reject, Settle, apply
+from aiq.store.writes import (
+    BreakerMemory,
+    Lease,
+    NewCandidate,
+    ProviderState,
+    Reject,
+    Settle,
+    apply,
+)
 
-Write: TypeAlias = Lease | Settle | Reject | NewCandidate
+Write: TypeAlias = Lease | Settle | Reject | NewCandidate | ProviderState | BreakerMemory
 
 GROUP_SIZE = 64
 GROUP_S = 0.020
@@ -156,6 +164,8 @@ class Writer:
             leases=[w for w in writes if type(w) is Lease],
             rejects=[w for w in writes if type(w) is Reject],
             candidates=[w for w in writes if type(w) is NewCandidate],
+            states=[w for w in writes if type(w) is ProviderState],
+            breakers=[w for w in writes if type(w) is BreakerMemory],
         )
 
     def _finish(self, writes: Sequence[Write], waiters: Sequence[asyncio.Future[None]]) -> None:

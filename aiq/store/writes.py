@@ -95,6 +95,24 @@ class Reject(msgspec.Struct, frozen=True):
     message: str
 
 
+class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run sees a provider; `until` is the instant of the next try."""
+
+    provider: str
+    status: str
+    reason: str | None
+    until: int | None
+    updated_at: int
+
+
+class BreakerMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a circuit breaker has opened in a row."""
+
+    base_url: str
+    model: str
+    openings: int
+
+
 class StaleWrite(RuntimeError):
     """A transition met another state or lease than it names: a mistake of ours, nothing written."""
 
@@ -107,6 +125,8 @@ async def apply(
     leases: Sequence[Lease],
     rejects: Sequence[Reject],
     candidates: Sequence[NewCandidate],
+    states: Sequence[ProviderState] = (),
+    breakers: Sequence[BreakerMemory] = (),
 ) -> None:
     """Write a group in one transaction: first what ended, then what begins."""
     async with database.transaction():
@@ -118,6 +138,10 @@ async def apply(
             await _exactly(
                 database, _ADD_CANDIDATE, [msgspec.structs.astuple(c) for c in candidates]
             )
+        if states:
+            await _exactly(database, _SEE_PROVIDER, [msgspec.structs.astuple(s) for s in states])
+        if breakers:
+            await _exactly(database, _KEEP_BREAKER, [msgspec.structs.astuple(b) for b in breakers])
         if leases:
             await _exactly(
                 database, _LEASE_JOB, [(x.job_id, x.attempt_id, x.number) for x in leases]
@@ -210,6 +234,15 @@ VALUES {rows}
 """
 _ADD_CANDIDATE: LiteralString = """
 INSERT INTO candidate (id, provider, kind, model) VALUES {rows}
+"""
+_SEE_PROVIDER: LiteralString = """
+INSERT INTO provider_state (provider, status, reason, until, updated_at) VALUES {rows}
+ON CONFLICT (provider) DO UPDATE SET status = excluded.status, reason = excluded.reason,
+  until = excluded.until, updated_at = excluded.updated_at
+"""
+_KEEP_BREAKER: LiteralString = """
+INSERT INTO breaker (base_url, model, openings) VALUES {rows}
+ON CONFLICT (base_url, model) DO UPDATE SET openings = excluded.openings
 """
 _REJECT_JOB: LiteralString = """
 UPDATE job SET state = 'failed', not_before = NULL, error_kind = v.column2,

@@ -13,7 +13,7 @@ from tests.support.process import Workplace, contents
 REFUSED = [
     ["run"],
     ["run", "."],
-    ["run", "p.jsonl", "--budget", "3"],
+    ["run", "p.jsonl", "--budget", "0"],
     ["run", "p.jsonl", "--json", "-o", "-"],
     ["run", "p.jsonl", "-o", "p.jsonl"],
     ["run", "p.jsonl", "-p", "nobody"],

@@ -9,7 +9,17 @@ import pytest
 import aiq as package
 from tests.cli.conftest import Aiq
 
-COMMANDS = ("run", "status", "retry-failed", "export", "show", "check", "init")
+COMMANDS = (
+    "run",
+    "status",
+    "retry-failed",
+    "export",
+    "show",
+    "check",
+    "probe",
+    "doctor",
+    "init",
+)
 
 
 def test_status_shows_batches_providers_and_failures(aiq: Aiq) -> None:
@@ -121,6 +131,7 @@ def test_every_command_documents_its_exit_status(aiq: Aiq, name: str) -> None:
     helped = aiq(name, "--help")
     assert helped.exit_code == 0
     assert "\n  EXIT STATUS\n    0  " in helped.stdout
+    assert "\\b" not in helped.stdout, "a mark of the layout, not for people"
     assert "    70        a bug in aiq\n" in helped.stdout
 
 

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from aiq.config import RunSettings
-from aiq.errors import ExitCode, StoreError
+from aiq.errors import ExitCode, Refused, StoreError
 from aiq.run.observer import Guarded
 from aiq.run.options import RunOptions
 from aiq.run.request import Flags
 from tests.support.fault_server import FaultServer
-from tests.support.replies import Reply, Seen, chat_body, default_body
+from tests.support.replies import Reply, Seen, default_body
 from tests.support.sessions import KEY, Bench, Recorder, batch_line, hurried, prompts, provider
+from tests.support.shapes import chat_body
 
 ENDPOINTS = [
     batch_line("chat", "/v1/chat/completions", {"messages": [{"role": "user", "content": "c"}]}),
@@ -159,6 +160,33 @@ async def test_models_are_mapped_and_strict_ones_refused(tmp_path: Path) -> None
     assert result.exit_code is ExitCode.SOME_FAILED
     assert bench.failures() == {"y": "not_found"}
     assert result.to_json()["errors"][0]["job"] == "y"
+
+
+async def test_a_model_of_the_command_line_that_nobody_serves_is_refused(tmp_path: Path) -> None:
+    """Before anything is sent, and only where a prompt would be asked with it."""
+    async with FaultServer() as server:
+        bench = Bench(tmp_path, a=provider(server, models={"fast": "f"}, strict_models=True))
+        with pytest.raises(Refused, match="no provider serves the model `other` that `-m` names"):
+            await bench.run(prompts(2), flags=Flags(model="other"))
+        assert server.ledger == []
+        named = [{"id": "q", "prompt": "q", "model": "fast"}]
+        result = await bench.run(named, flags=Flags(model="other"), name="n", partial=True)
+    assert result.exit_code is ExitCode.OK
+
+
+async def test_a_model_that_a_provider_may_not_have_is_pointed_out(tmp_path: Path) -> None:
+    """Where it has one of its own and no name for the one that prompts ask for."""
+    async with FaultServer() as server:
+        bench = Bench(
+            tmp_path,
+            own=provider(server, model="gpt"),
+            mapped=provider(server, model="claude", models={"gpt": "claude"}),
+            stranger=provider(server, model="gemini"),
+        )
+        named = [{"id": f"q{n}", "prompt": f"q{n}", "model": "gpt"} for n in range(2)]
+        await bench.run([*named, *prompts(1)])
+    [note] = bench.recorder.notes
+    assert note.startswith("2 prompt(s) name the model `gpt`, and stranger is asked for exactly")
 
 
 async def test_flagged_answers_succeed_and_are_counted(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from aiq.errors import ExitCode
 from aiq.run.options import Requeue
 from tests.support.fault_server import FaultServer
-from tests.support.replies import Reply, chat_body
+from tests.support.replies import Reply
 from tests.support.sessions import Bench, batch_line, hurried, prompts, provider
+from tests.support.shapes import chat_body
 
 ONE = {"concurrency": 1}
 

@@ -30,7 +30,7 @@ async def test_after_a_run_it_says_what_the_run_said(tmp_path: Path) -> None:
     async with FaultServer(lambda seen: script.get(seen.prompt)) as server:
         bench = Bench(tmp_path, a=provider(server))
         result = (await bench.run([*prompts(8), {"id": "bad"}])).to_json()
-    told = (await read_status(bench.database, None)).to_json()
+    told = (await read_status(bench.database, None, now_us=0)).to_json()
     assert set(told) >= KEYS
     assert set(told["providers"][0]) >= PROVIDER_KEYS
     assert told["run"] is None
@@ -57,10 +57,10 @@ async def test_during_a_run(tmp_path: Path) -> None:
         bench = Bench(tmp_path, a=provider(server), run={"concurrency": 2})
         running = asyncio.create_task(bench.run(prompts(10)))
         await server.seen(5)
-        while not (told := (await read_status(bench.database, None)).to_json())["run"]:
+        while not (told := (await read_status(bench.database, None, now_us=0)).to_json())["run"]:
             pass
         while told["totals"]["succeeded"] < 3:
-            told = (await read_status(bench.database, None)).to_json()
+            told = (await read_status(bench.database, None, now_us=0)).to_json()
         assert told["run"]["pid"] == os.getpid()
         assert told["run"]["started_at"].endswith("Z")
         assert (told["totals"]["succeeded"], told["totals"]["running"]) == (3, 2)
@@ -69,7 +69,7 @@ async def test_during_a_run(tmp_path: Path) -> None:
         assert told["providers"][0]["requests"] == 3
         gate.set()
         assert (await running).exit_code == 0
-    told = (await read_status(bench.database, None)).to_json()
+    told = (await read_status(bench.database, None, now_us=0)).to_json()
     assert (told["run"], told["totals"]["succeeded"]) == (None, 10)
 
 
@@ -78,17 +78,17 @@ async def test_one_batch_of_several(tmp_path: Path) -> None:
         bench = Bench(tmp_path, a=provider(server))
         files = [bench.write(prompts(n), f"{name}.jsonl") for name, n in (("x", 2), ("y", 5))]
         await bench.run(files=files)
-    everything = (await read_status(bench.database, None)).to_json()
+    everything = (await read_status(bench.database, None, now_us=0)).to_json()
     assert [(one["name"], one["total"]) for one in everything["batches"]] == [("x", 2), ("y", 5)]
     assert everything["totals"]["total"] == 7
     assert [one["cost_usd"] for one in everything["batches"]] == [1e-5, 2.5e-5]
     assert everything["cost_usd"] == 3.5e-5
-    one = (await read_status(bench.database, "y")).to_json()
+    one = (await read_status(bench.database, "y", now_us=0)).to_json()
     assert [batch["name"] for batch in one["batches"]] == ["y"]
     assert (one["totals"]["total"], one["providers"][0]["requests"]) == (5, 5)
     assert one["cost_usd"] == everything["batches"][1]["cost_usd"]
     with pytest.raises(UnknownName, match="no batch `z`"):
-        await read_status(bench.database, "z")
+        await read_status(bench.database, "z", now_us=0)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ async def test_a_provider_s_condition(tmp_path: Path, reply: Reply | None, statu
     async with FaultServer(reply) as server:
         bench = Bench(tmp_path, a=provider(server), run={"max_wait_s": 1.0})
         await bench.run(prompts(1))
-    (told,) = (await read_status(bench.database, None)).to_json()["providers"]
+    (told,) = (await read_status(bench.database, None, now_us=0)).to_json()["providers"]
     assert told["status"] == status
     assert (told["reason"] is None) == (status == "healthy")
 
@@ -118,8 +118,8 @@ async def test_it_changes_no_byte(tmp_path: Path) -> None:
         bench = Bench(tmp_path, a=provider(server))
         await bench.run(prompts(3))
     before = bench.database.read_bytes()
-    await read_status(bench.database, None)
+    await read_status(bench.database, None, now_us=0)
     assert bench.database.read_bytes() == before
     with pytest.raises(UnknownName, match="there is no database"):
-        await read_status(tmp_path / "other.db", None)
+        await read_status(tmp_path / "other.db", None, now_us=0)
     assert not (tmp_path / "other.db").exists()

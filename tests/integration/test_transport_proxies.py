@@ -52,3 +52,14 @@ def test_socks_is_refused() -> None:
     assert caught.value.hint is not None
     assert "word" not in caught.value.hint
     assert "api.example.com" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://user:word@proxy:99999", "user:word@proxy:x", "http://", "http://a b:1"]
+)
+def test_a_proxy_that_is_no_address_is_refused(proxy: str) -> None:
+    """Refused by its variable where it is read, and not at the first connection."""
+    with pytest.raises(ConfigError) as caught:
+        proxy_for(API, {"HTTPS_PROXY": proxy})
+    assert str(caught.value) == "`HTTPS_PROXY` names a proxy that is not the URL of a server"
+    assert "word" not in (caught.value.hint or "")

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiq.model import Kind
-from aiq.policy.cooldown import Cooldown, Recovery
+from aiq.policy.cooldown import Cooldown
+from aiq.policy.defaults import LimitSettings
 from aiq.policy.retry import Again, Fail, RetrySettings, Succeed, backoff_s, decide
 from tests.support.factories import outcome
 
@@ -33,7 +34,7 @@ def test_a_cooldown_only_moves_later_and_at_most_an_hour_ahead(
     refusals: list[tuple[float, float, float | None, float]],
 ) -> None:
     """In whatever order replies come back, also with time running backwards."""
-    cooldown = Cooldown()
+    cooldown = Cooldown(LimitSettings())
     latest = max((now for now, *_ in refusals), default=0.0)
     for now, age, hint_s, draw in refusals:
         before = cooldown.until
@@ -41,19 +42,6 @@ def test_a_cooldown_only_moves_later_and_at_most_an_hour_ahead(
         assert cooldown.until >= before
         assert cooldown.until >= now
         assert cooldown.until <= latest + 3600.0
-
-
-@given(st.lists(st.tuples(instants, instants, st.booleans()), max_size=30))
-def test_a_pause_is_never_longer_than_thirty_seconds(
-    events: list[tuple[float, float, bool]],
-) -> None:
-    recovery = Recovery()
-    for now, age, is_answer in sorted(events):
-        if is_answer:
-            recovery.succeed(started=now - age)
-        else:
-            recovery.fail(now=now, started=now - age)
-            assert recovery.until <= now + 30.0
 
 
 @given(

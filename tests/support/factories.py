@@ -18,8 +18,11 @@ import msgspec
 
 from aiq.config import ProviderSettings
 from aiq.model import Endpoint, JobState, Kind, Outcome
+from aiq.policy.admission import Candidate
+from aiq.policy.concurrency import Concurrency
+from aiq.policy.defaults import BreakerSettings, LimitSettings, ProbeSettings, RateLimits
+from aiq.policy.limits import Limits
 from aiq.policy.retry import History
-from aiq.policy.routing import Candidate
 from aiq.policy.standing import Account, Standing
 from aiq.run.job import Job
 from aiq.run.request import Request
@@ -40,11 +43,19 @@ _PROVIDER = ProviderSettings(
     base_url="https://models.example/v1",
     key=None,
     key_name=None,
+    missing_key=None,
     model="m",
     models={},
     strict_models=False,
     rank=1,
     context_window=None,
+    region=None,
+    adaptive=True,
+    rates=RateLimits(),
+    breaker=BreakerSettings(),
+    limits=LimitSettings(),
+    probe=ProbeSettings(),
+    api_version=None,
     max_in_flight=None,
     timeout_s=600.0,
     connect_timeout_s=10.0,
@@ -71,8 +82,19 @@ def history(*errors: tuple[str, Kind]) -> History:
     return Counter(errors)
 
 
-def standing(*, limit: int = 8, account: Account | None = None) -> Standing:
-    return Standing(account or Account(), max_in_flight=limit)
+def account(
+    *, ceiling: int = 1000, adaptive: bool = False, rates: RateLimits | None = None
+) -> Account:
+    return Account(
+        Limits(LimitSettings(), rates or RateLimits()),
+        Concurrency(LimitSettings(), ceiling=ceiling, adaptive=adaptive),
+    )
+
+
+def standing(
+    *, limit: int = 8, of: Account | None = None, breaker: BreakerSettings | None = None
+) -> Standing:
+    return Standing(of or account(), max_in_flight=limit, breaker=breaker)
 
 
 def candidate(
@@ -81,9 +103,19 @@ def candidate(
     model: str = "m",
     limit: int = 8,
     window: int | None = None,
-    account: Account | None = None,
+    of: Account | None = None,
+    cost: int | None = None,
+    breaker: BreakerSettings | None = None,
 ) -> Candidate:
-    return Candidate(name, model, standing(limit=limit, account=account), window)
+    its = standing(limit=limit, of=of, breaker=breaker)
+    return Candidate(
+        provider=name,
+        model=model,
+        standing=its,
+        channel=its.channel(model),
+        context_window=window,
+        unit_cost=cost,
+    )
 
 
 def job(job_id: int, *candidates: Candidate, priority: int = 0, past: History | None = None) -> Job:

@@ -7,7 +7,8 @@ In a test:
         ...  # server.url, await server.seen(3), server.ledger, server.in_flight_max
 
 A script is a function of the request, one `Reply` for all, or a list of replies in order of
-arrival; None (and the end of the list) means a correct OpenAI answer. As its own process,
+arrival; None (and the end of the list) means a correct answer in the shape of the vendor whose path
+it is: OpenAI, Anthropic or Gemini. As its own process,
 `python -m tests.support.fault_server [SCRIPT]` prints `{"url": ..., "port": ...}` and serves:
 
     GET  /__ledger          the ledger and the in-flight maximum
@@ -33,8 +34,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from tests.support.replies import Ending, Framing, Reply, Seen, default_body, prompt_of
+from tests.support.replies import Ending, Framing, Reply, Seen, default_body
 from tests.support.script_rules import Script, ScriptFile
+from tests.support.shapes import model_of, prompt_of
 
 WAIT_S = 20.0
 """A test that waits longer than this for a request has failed."""
@@ -76,7 +78,8 @@ class FaultServer:
         )
         self.port: int = self._server.sockets[0].getsockname()[1]
         scheme = "http" if self._tls is None else "https"
-        self.url = f"{scheme}://127.0.0.1:{self.port}/v1"
+        self.root = f"{scheme}://127.0.0.1:{self.port}"  # base URL of vendors with versioned paths
+        self.url = f"{self.root}/v1"
         return self
 
     async def __aexit__(
@@ -168,7 +171,7 @@ class FaultServer:
             headers=request.headers,
             body=request.body,
             prompt=prompt,
-            model=str(content.get("model", "model")) if isinstance(content, dict) else "model",
+            model=model_of(request.path, content),
             in_flight=self._in_flight,
         )
         self.ledger.append(seen)

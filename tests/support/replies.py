@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import enum
 import gzip
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+
+from tests.support.shapes import chat_answer, chat_body, models_body
 
 
 class Framing(enum.StrEnum):
@@ -191,31 +192,12 @@ class Reply:
         return body if self.cut is None else body[: int(len(body) * self.cut)]
 
 
-def chat_body(model: str, text: str, usage: tuple[int, int], finish: str) -> dict[str, Any]:
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1_700_000_000,
-        "model": model,
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": text},
-                "finish_reason": finish,
-            }
-        ],
-        "usage": _usage("prompt_tokens", usage[0], "completion_tokens", usage[1]),
-    }
-
-
 def default_body(path: str, prompt: str, model: str, request: Any) -> bytes:
     """Return the right answer for a path; tokens are counted as text length over four."""
     text, tokens = f"echo: {prompt}", _tokens(prompt)
     usage = (tokens, _tokens(text))
-    if path.endswith("/models"):
-        return (
-            b'{"object":"list","data":[{"id":"model","object":"model","created":0,"owned_by":"x"}]}'
-        )
+    if path.partition("?")[0].endswith("/models"):
+        return msgspec.json.encode(models_body(path))
     if path.endswith("/embeddings"):
         return msgspec.json.encode(_embeddings(model, request))
     if path.endswith("/responses"):
@@ -224,7 +206,7 @@ def default_body(path: str, prompt: str, model: str, request: Any) -> bytes:
         completion = chat_body(model, text, usage, "stop") | {"object": "text_completion"}
         completion["choices"] = [{"index": 0, "text": text, "finish_reason": "stop"}]
         return msgspec.json.encode(completion)
-    return msgspec.json.encode(chat_body(model, text, usage, "stop"))
+    return msgspec.json.encode(chat_answer(path, model, text, usage))
 
 
 def _embeddings(model: str, request: Any) -> dict[str, Any]:
@@ -262,18 +244,6 @@ def _response(model: str, text: str, usage: tuple[int, int]) -> dict[str, Any]:
         ],
         "usage": _usage("input_tokens", usage[0], "output_tokens", usage[1]),
     }
-
-
-def prompt_of(request: Any) -> str:
-    """Return the text that identifies a request: first user message, input or prompt."""
-    if not isinstance(request, dict):
-        return ""
-    for message in request.get("messages") or ():
-        if isinstance(message, dict) and message.get("role") == "user":
-            content = message.get("content")
-            return content if isinstance(content, str) else json.dumps(content)
-    given = request.get("input", request.get("prompt", ""))
-    return given if isinstance(given, str) else json.dumps(given)
 
 
 def _usage(input_name: str, input_tokens: int, output_name: str, output_tokens: int) -> Any:

@@ -21,7 +21,7 @@ import json
 import selectors
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiq.clock import Clock
 from aiq.config import RunOverrides, Settings, load
@@ -50,31 +50,47 @@ class LoopClock(Clock):
 
 
 class _HurriedSelector(selectors.DefaultSelector):
+    def __init__(self, speed: float) -> None:
+        super().__init__()
+        self._speed = speed
+
     def select(self, timeout: float | None = None) -> Any:
-        return super().select(timeout / SPEED if timeout else timeout)
+        return super().select(timeout / self._speed if timeout else timeout)
 
 
 class _HurriedLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        super().__init__(_HurriedSelector())
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        super().__init__(_HurriedSelector(speed))
 
     def time(self) -> float:
-        return super().time() * SPEED
+        return super().time() * self._speed
 
 
-def hurried(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+_Test: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
+
+
+def at_speed(speed: float) -> Callable[[_Test], Callable[..., None]]:
     """
-    Run an async test in a loop whose clock goes `SPEED` times as fast.
+    Run an async test in a loop whose clock goes so many times as fast.
 
-    Sockets are as real as ever. Arrival times of the fault server stay real seconds: multiply.
+    Sockets are as real as ever. Arrival times of the fault server stay real seconds: multiply. What
+    the machine itself takes is multiplied too, so rules about rates want a low speed.
     """
 
-    @functools.wraps(test)
-    def run(*arguments: Any, **named: Any) -> None:
-        with asyncio.Runner(loop_factory=_HurriedLoop) as runner:
-            runner.run(test(*arguments, **named))
+    def decorate(test: _Test) -> Callable[..., None]:
+        @functools.wraps(test)
+        def run(*arguments: Any, **named: Any) -> None:
+            with asyncio.Runner(loop_factory=lambda: _HurriedLoop(speed)) as runner:
+                runner.run(test(*arguments, **named))
 
-    return run
+        return run
+
+    return decorate
+
+
+hurried = at_speed(SPEED)
+"""For rules about seconds and counts."""
 
 
 class Recorder:

@@ -108,15 +108,6 @@ def test_name_given_twice(tmp_path: Path) -> None:
     assert "twice" in str(refusal(tmp_path, "primary", "groq", "primary"))
 
 
-@pytest.mark.parametrize("name", ["anthropic", "gemini"])
-def test_presets_that_come_later(tmp_path: Path, name: str) -> None:
-    """A preset without its dialect is refused as not available yet, named or found."""
-    variable = {"anthropic": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY"}[name]
-    assert "not available yet" in str(refusal(tmp_path, name, text=None))
-    found = refusal(tmp_path, environ={variable: "x"}, text=None)
-    assert str(found) == f"{variable} is set, but the preset {name} is not available yet"
-
-
 @pytest.mark.parametrize("text", [None, "", "[run]\nconcurrency = 2\n", "providers = []\n"])
 def test_one_key_needs_no_name(tmp_path: Path, text: str | None) -> None:
     """Without providers in a file, the one preset whose key is set is used, and a note says so."""

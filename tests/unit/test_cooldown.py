@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from aiq.policy.cooldown import Cooldown, Recovery
+from aiq.policy.cooldown import Cooldown
+from aiq.policy.defaults import LimitSettings
 
 
 @pytest.mark.parametrize(
@@ -27,14 +28,14 @@ from aiq.policy.cooldown import Cooldown, Recovery
 )
 def test_a_hint_is_clamped_and_nonsense_is_none(hint_s: float | None, wait: float) -> None:
     """The server's wish holds up to 3,600 s; what is no time to wait counts as no wish."""
-    cooldown = Cooldown()
+    cooldown = Cooldown(LimitSettings())
     cooldown.extend(now=10.0, started=9.0, hint_s=hint_s, draw=1.0)
     assert cooldown.until == pytest.approx(10.0 + wait)
 
 
 def test_a_shorter_hint_never_shortens_the_wait() -> None:
     """Requests sent during a wait count against us, so its end only moves later."""
-    cooldown = Cooldown()
+    cooldown = Cooldown(LimitSettings())
     cooldown.extend(now=0.0, started=0.0, hint_s=30.0, draw=0.0)
     cooldown.extend(now=1.0, started=0.0, hint_s=1.0, draw=0.0)
     assert cooldown.until == 30.0
@@ -43,7 +44,7 @@ def test_a_shorter_hint_never_shortens_the_wait() -> None:
 
 
 def test_time_backwards_does_not_shorten_the_wait() -> None:
-    cooldown = Cooldown()
+    cooldown = Cooldown(LimitSettings())
     cooldown.extend(now=100.0, started=99.0, hint_s=10.0, draw=0.0)
     cooldown.extend(now=50.0, started=49.0, hint_s=10.0, draw=0.0)
     assert cooldown.until == 110.0
@@ -51,7 +52,7 @@ def test_time_backwards_does_not_shorten_the_wait() -> None:
 
 def test_without_hints_it_doubles_to_a_minute() -> None:
     """2 s doubling, cap 60 s; each 429 answers a request sent after the wait before."""
-    cooldown, waits, now = Cooldown(), [], 0.0
+    cooldown, waits, now = Cooldown(LimitSettings()), [], 0.0
     for _ in range(7):
         cooldown.extend(now=now, started=now, hint_s=None, draw=1.0)
         waits.append(cooldown.until - now)
@@ -60,7 +61,7 @@ def test_without_hints_it_doubles_to_a_minute() -> None:
 
 
 def test_two_thousand_unhinted_refusals_do_not_overflow() -> None:
-    cooldown, now = Cooldown(), 0.0
+    cooldown, now = Cooldown(LimitSettings()), 0.0
     for _ in range(2000):
         cooldown.extend(now=now, started=now, hint_s=None, draw=1.0)
         assert cooldown.until - now <= 60.0
@@ -69,28 +70,28 @@ def test_two_thousand_unhinted_refusals_do_not_overflow() -> None:
 
 @pytest.mark.parametrize(("draw", "wait"), [(0.0, 1.0), (0.5, 1.5), (1.0, 2.0)])
 def test_jitter_is_between_half_and_the_whole(draw: float, wait: float) -> None:
-    cooldown = Cooldown()
+    cooldown = Cooldown(LimitSettings())
     cooldown.extend(now=0.0, started=0.0, hint_s=None, draw=draw)
     assert cooldown.until == wait
 
 
 def test_one_burst_of_refusals_doubles_once() -> None:
     """Fifty 429s to requests that were under way together are one sign, not fifty."""
-    cooldown = Cooldown()
+    cooldown = Cooldown(LimitSettings())
     for n in range(50):
         cooldown.extend(now=1.0 + n / 1000, started=0.5, hint_s=None, draw=1.0)
     assert cooldown.until == pytest.approx(1.049 + 2.0)
 
 
 def test_a_request_started_exactly_at_the_end_counts_as_after_it() -> None:
-    cooldown = Cooldown()
+    cooldown = Cooldown(LimitSettings())
     cooldown.extend(now=0.0, started=0.0, hint_s=None, draw=1.0)
     cooldown.extend(now=2.5, started=2.0, hint_s=None, draw=1.0)
     assert cooldown.until == 2.5 + 4.0
 
 
 def test_an_answer_sent_after_the_wait_ends_the_doubling() -> None:
-    cooldown = Cooldown()
+    cooldown = Cooldown(LimitSettings())
     cooldown.extend(now=0.0, started=0.0, hint_s=None, draw=1.0)
     cooldown.extend(now=2.0, started=2.0, hint_s=None, draw=1.0)
     assert cooldown.until == 6.0
@@ -103,49 +104,16 @@ def test_an_answer_sent_after_the_wait_ends_the_doubling() -> None:
 
 
 def test_an_answer_does_not_end_the_wait_itself() -> None:
-    cooldown = Cooldown()
+    cooldown = Cooldown(LimitSettings())
     cooldown.extend(now=0.0, started=0.0, hint_s=30.0, draw=0.0)
     cooldown.clear(started=0.0)
     assert cooldown.until == 30.0
 
 
-def test_recovery_doubles_from_one_to_thirty_seconds() -> None:
-    recovery, pauses, now = Recovery(), [], 0.0
-    for _ in range(7):
-        recovery.fail(now=now, started=now)
-        pauses.append(recovery.until - now)
-        now = recovery.until
-    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
-
-
-def test_recovery_counts_what_was_in_flight_once() -> None:
-    """A thousand requests that die together make one pause, which later deaths do not move."""
-    recovery = Recovery()
-    for n in range(1000):
-        recovery.fail(now=5.0 + n / 2000, started=4.0)
-    assert recovery.until == 6.0
-    recovery.fail(now=7.0, started=5.999)
-    assert recovery.until == 6.0, "it was sent before the pause ended"
-    recovery.fail(now=7.0, started=6.0)
-    assert recovery.until == 9.0
-
-
-def test_recovery_ends_with_an_answer_to_a_request_sent_after_it() -> None:
-    recovery = Recovery()
-    recovery.fail(now=0.0, started=0.0)
-    recovery.fail(now=1.0, started=1.0)
-    assert recovery.until == 3.0
-    recovery.succeed(started=2.9)
-    recovery.fail(now=3.0, started=3.0)
-    assert recovery.until == 7.0, "the late answer changed nothing"
-    recovery.succeed(started=7.0)
-    recovery.fail(now=8.0, started=8.0)
-    assert recovery.until == 9.0
-
-
-def test_recovery_of_two_thousand_failures_does_not_overflow() -> None:
-    recovery, now = Recovery(), 0.0
-    for _ in range(2000):
-        recovery.fail(now=now, started=now)
-        assert recovery.until - now <= 30.0
-        now = recovery.until
+def test_base_and_cap_are_settable() -> None:
+    cooldown, now, waits = Cooldown(LimitSettings(cooldown_s=0.5, cooldown_cap_s=3.0)), 0.0, []
+    for _ in range(5):
+        cooldown.extend(now=now, started=now, hint_s=None, draw=1.0)
+        waits.append(cooldown.until - now)
+        now = cooldown.until
+    assert waits == [0.5, 1.0, 2.0, 3.0, 3.0]

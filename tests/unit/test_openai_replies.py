@@ -43,6 +43,18 @@ def content(document: Any, endpoint: Endpoint = Endpoint.CHAT) -> Content:
     return DIALECT.content(endpoint, json.dumps(document).encode())
 
 
+@pytest.mark.parametrize(
+    ("said", "tier"),
+    [("priority", "priority"), ("flex", "flex"), ("default", None), (None, None), (7, None)],
+)
+@pytest.mark.parametrize("message", [{"content": "hello"}, {"content": [{"text": "hello"}]}])
+def test_the_tier_is_read_where_it_has_its_own_price(
+    said: object, tier: str | None, message: dict[str, Any]
+) -> None:
+    """By both readers; the standard one is no news."""
+    assert answer(chat(message, service_tier=said)).usage.service_tier == tier
+
+
 def test_a_standard_answer() -> None:
     usage = {
         "prompt_tokens": 10,
@@ -136,6 +148,17 @@ def test_json_that_is_no_reply(document: Any) -> None:
             Usage(input_tokens=10, cached_tokens=6),
         ),
         ({"prompt_tokens": 10, "prompt_tokens_details": None}, Usage(input_tokens=10)),
+        (
+            {
+                "prompt_tokens": 10,
+                "prompt_tokens_details": {"cached_tokens": 1, "cache_write_tokens": 8},
+            },
+            Usage(input_tokens=10, cached_tokens=1, cache_write_tokens=8),
+        ),
+        (
+            {"input_tokens": 10, "input_tokens_details": {"cache_write_tokens": 11}},
+            Usage(input_tokens=10),
+        ),
         (
             {"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": 11}},
             Usage(input_tokens=10),

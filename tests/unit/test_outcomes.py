@@ -261,3 +261,39 @@ def test_messages_are_one_line(problem: Problem, line: str) -> None:
 def test_long_messages_are_cut() -> None:
     assert outcomes.one_line("x" * 300) == "x" * 300
     assert outcomes.one_line("x" * 10_000) == "x" * 299 + "…"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "1 validation error: {'loc': ['body'], 'input': {'q': 'insufficient funds on my account'}}",
+        'messages.0.content: invalid value "the unknown model of the year"',
+        "Got `you have reached your specified usage limits` where a number was expected",
+    ],
+)
+@pytest.mark.parametrize("status_code", [400, 422])
+def test_what_an_error_quotes_of_the_prompt_is_no_word_of_the_provider(
+    message: str, status_code: int
+) -> None:
+    """One prompt about money must not switch an account off."""
+    problem = Problem(status_code=status_code, message=message)
+    found = classify(problem, elapsed_s=0.1, answered_before=True)
+    assert found.kind is Kind.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("The model `gpt-9` does not exist", Kind.NOT_FOUND),
+        ("Unknown model 'gpt-9'", Kind.NOT_FOUND),
+        ('model "gpt-9" not found, try pulling it first', Kind.NOT_FOUND),
+        ("You've run out: insufficient credits. It's time to pay", Kind.OUT_OF_CREDIT),
+        (
+            "This model's maximum context length is 8 tokens, it's \"too\" much",
+            Kind.CONTEXT_TOO_LONG,
+        ),
+    ],
+)
+def test_what_stands_around_a_quotation_still_counts(message: str, kind: Kind) -> None:
+    problem = Problem(status_code=400, message=message)
+    assert classify(problem, elapsed_s=0.1, answered_before=True).kind is kind

@@ -10,7 +10,6 @@ from genai_prices import data_snapshot
 
 from aiq.config import load
 from aiq.config.base_url import is_loopback, normalize
-from aiq.config.tables import KINDS_NOT_YET
 from aiq.providers.presets import PRESETS, Preset
 
 NAMES = [
@@ -61,7 +60,7 @@ def test_only_openai_has_the_newer_cap() -> None:
 
 @pytest.mark.parametrize(
     "preset",
-    [preset for preset in PRESETS.values() if preset.kind not in KINDS_NOT_YET],
+    PRESETS.values(),
     ids=lambda preset: preset.name,
 )
 def test_each_preset_loads(tmp_path: Path, preset: Preset) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from aiq.config import ProviderSettings
@@ -13,6 +14,7 @@ from aiq.run.pricing import UNKNOWN, Charge, Pricer, estimate
 from aiq.store.jobs import Load
 from tests.support.factories import NOW_US, provider
 
+IN_2026_US = 1_795_348_800_000_000
 OPENAI = provider(preset="openai", base_url="https://api.openai.com/v1")
 
 
@@ -174,19 +176,111 @@ def test_the_bound_holds_where_cached_input_is_the_dearer_one() -> None:
 
 
 def test_an_estimate_scales_with_prompts_and_stays_unknown_without_a_price() -> None:
-    pricer = priced(input=1, output=0)
+    known = provider(price=Price(input=1, output=0))
     one, ten = (
-        estimate(pricer, Load(n, 400 * n), model="m", output_cap=None, utc_us=NOW_US)
-        for n in (1, 10)
+        estimate(known, [Load(None, n, 400 * n)], own_model="m", utc_us=NOW_US) for n in (1, 10)
     )
     assert one is not None
     assert ten == 10 * one
-    nothing = Pricer(provider(is_local=True))
-    assert estimate(nothing, Load(1, 4), model="m", output_cap=1, utc_us=NOW_US) is None
+    nothing = provider(is_local=True)
+    assert estimate(nothing, [Load(None, 1, 4)], own_model="m", utc_us=NOW_US) is None
+
+
+def test_an_estimate_prices_each_model_that_prompts_name() -> None:
+    """As the provider calls it; a model that it does not serve makes the sum unknown."""
+    openai = msgspec.structs.replace(OPENAI, models={"fast": "gpt-4.1-nano"}, strict_models=True)
+    mixed = [Load("fast", 10, 4000), Load(None, 10, 4000)]
+    dear = [Load(None, 20, 8000)]
+    costs = [estimate(openai, loads, own_model="gpt-4.1", utc_us=NOW_US) for loads in (mixed, dear)]
+    assert costs[0] is not None
+    assert costs[1] is not None
+    assert costs[0] < costs[1]
+    other = [Load("other", 1, 4), *mixed]
+    assert estimate(openai, other, own_model="gpt-4.1", utc_us=NOW_US) is None
 
 
 def test_an_estimate_charges_no_output_for_vectors() -> None:
     """Embeddings write no text, so an output price is nothing to them."""
-    pricer = priced(input=1, output=1000)
-    cost = estimate(pricer, Load(0, 0, 10, 4000), model="m", output_cap=None, utc_us=NOW_US)
+    known = provider(price=Price(input=1, output=1000))
+    cost = estimate(known, [Load(None, 0, 0, 10, 4000)], own_model="m", utc_us=NOW_US)
     assert cost == 10 * (4000 // 4 // 10 + 4) * 1000
+
+
+@pytest.mark.parametrize(
+    ("written", "for_an_hour", "nano"),
+    [(0, 0, 3_000_000), (400, 0, 3_300_000), (400, 100, 3_525_000), (5_000, 0, 3_750_000)],
+)
+def test_what_is_written_into_a_cache_costs_more(written: int, for_an_hour: int, nano: int) -> None:
+    """
+    Claude Sonnet 4.5 is 3 USD a million in, 3.75 into the cache and 6 into that of an hour.
+
+    More written than there was input is read as all written.
+    """
+    pricer = Pricer(provider(preset="anthropic", base_url="https://api.anthropic.com"))
+    usage = Usage(
+        input_tokens=1000,
+        output_tokens=0,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=for_an_hour,
+    )
+    found = charge(pricer, usage, model="claude-sonnet-4-5")
+    assert found.nano == nano
+
+
+def test_a_configured_price_knows_no_cache_writes() -> None:
+    usage = Usage(input_tokens=1000, output_tokens=0, cache_write_tokens=400)
+    assert charge(priced(input=3.0, output=15.0), usage).nano == 3_000_000
+
+
+def test_the_bound_holds_for_what_may_be_written_into_a_cache() -> None:
+    """An hour's cache costs more than the input it holds; only `extra_body` can ask for one."""
+    pricer = Pricer(provider(preset="anthropic", base_url="https://api.anthropic.com"))
+    usage = Usage(
+        input_tokens=1000, output_tokens=10, cache_write_tokens=1000, cache_write_1h_tokens=1000
+    )
+    cost = pricer.usage_charge(Endpoint.CHAT, "claude-sonnet-4-5", usage, NOW_US).nano
+    assert cost is not None
+    plain, cached = (
+        pricer.bound(
+            "claude-sonnet-4-5",
+            input_bound=1000,
+            output_cap=10,
+            utc_us=NOW_US,
+            may_cache=may_cache,
+        )
+        for may_cache in (False, True)
+    )
+    assert plain is not None
+    assert cached is not None
+    assert plain < cost <= cached
+
+
+def test_a_model_of_gemini_has_one_price_under_both_its_names() -> None:
+    """Its lists, and people who copy from them, put `models/` before every name."""
+    pricer = Pricer(
+        provider(
+            preset="gemini", kind="gemini", base_url="https://generativelanguage.googleapis.com"
+        )
+    )
+    plain = charge(pricer, used(1000, 100), model="gemini-2.5-flash")
+    assert plain.nano is not None
+    assert charge(pricer, used(1000, 100), model="models/gemini-2.5-flash") == plain
+
+
+@pytest.mark.parametrize(
+    ("tier", "nano"), [(None, 11_250_000), ("priority", 22_500_000), ("flex", 5_625_000)]
+)
+def test_the_tier_that_served_it_has_its_own_price(tier: str | None, nano: int) -> None:
+    """GPT-5 is 1.25 USD a million in and 10 out; twice that served first, half served last."""
+    usage = Usage(input_tokens=1000, output_tokens=1000, service_tier=tier)
+    answer = Answer(usage=usage)
+    assert Pricer(OPENAI).charge(Endpoint.CHAT, "gpt-5", answer, utc_us=IN_2026_US).nano == nano
+
+
+def test_the_bound_is_that_of_the_dearest_tier_asked_for() -> None:
+    pricer = Pricer(OPENAI)
+    bounds = [
+        pricer.bound("gpt-5", input_bound=1000, output_cap=1000, utc_us=IN_2026_US, tier=tier)
+        for tier in (None, "flex", "priority")
+    ]
+    assert bounds == [11_250_000, 11_250_000, 22_500_000]

@@ -8,7 +8,7 @@ import pytest
 
 from aiq.model import Endpoint, JsonObject, Prompt
 from aiq.prompts.shapes import parse
-from aiq.run.request import Flags, Overlay, Request, fingerprint, token_bound
+from aiq.run.request import Flags, Overlay, Request, fingerprint
 
 HELLO = {"role": "user", "content": "hello"}
 
@@ -174,49 +174,3 @@ def test_any_text_has_a_fingerprint_of_16_bytes(text: str) -> None:
 def test_an_integer_of_any_size_has_a_fingerprint() -> None:
     line = f'{{"prompt": "x", "extra_body": {{"k": {10**40}}}}}'
     assert print_of(line) != print_of(line.replace("1000", "2000"))
-
-
-@pytest.mark.parametrize(
-    ("messages", "bound"),
-    [
-        ([], 0),
-        ([{"role": "user", "content": ""}], 16),
-        ([{"role": "user", "content": "abc"}], 19),
-        ([{"role": "user", "content": "é"}], 18),
-        ([{"role": "user", "content": "🙂"}], 20),
-        ([{"role": "user", "content": "\ud800"}], 19),
-        ([{"role": "user", "content": "abc"}] * 3, 57),
-    ],
-)
-def test_a_chat_is_bounded_by_its_bytes_and_16_per_message(
-    messages: list[JsonObject], bound: int
-) -> None:
-    assert token_bound(Request(Endpoint.CHAT, {"messages": messages}, None)) == bound
-
-
-def test_an_image_counts_flat_whatever_its_bytes() -> None:
-    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
-    text = {"type": "text", "text": "what is it?"}
-    message = {"role": "user", "content": [text, image, image]}
-    bound = token_bound(Request(Endpoint.CHAT, {"messages": [message]}, None))
-    assert 40_000 + 16 + 11 <= bound < 40_200
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        {"role": "assistant", "content": None, "tool_calls": [{"arguments": "x" * 5000}]},
-        {"role": "assistant", "tool_calls": [{"arguments": "x" * 5000}]},
-        {"role": "user", "content": "hi", "name": "x" * 5000},
-    ],
-)
-def test_everything_in_a_message_is_counted(message: JsonObject) -> None:
-    """A bound that leaves something out is none: the budget rests on it."""
-    assert token_bound(Request(Endpoint.CHAT, {"messages": [message]}, None)) >= 5000
-
-
-def test_tools_and_other_endpoints_are_counted_by_their_bytes() -> None:
-    tools = {"messages": [], "tools": [{"description": "x" * 1000}]}
-    assert token_bound(Request(Endpoint.CHAT, tools, None)) >= 1000
-    embeddings = {"input": ["é" * 500, "b" * 500]}
-    assert token_bound(Request(Endpoint.EMBEDDINGS, embeddings, None)) >= 1500

@@ -7,10 +7,13 @@ from collections import Counter
 import pytest
 
 from aiq.model import Kind
+from aiq.policy.admission import Candidate
+from aiq.policy.limits import NOTHING
 from aiq.policy.retry import History
-from aiq.policy.routing import Candidate, Go, Never, Route, Wait, eligible, is_alone, route
-from aiq.policy.standing import Account, RefusedModel
-from tests.support.factories import candidate, history
+from aiq.policy.routing import Go, Never, Route, Wait, eligible, is_alone, route
+from aiq.policy.standing import RefusedModel
+from aiq.policy.strategy import Strategy
+from tests.support.factories import account, candidate, history
 
 
 def chosen(
@@ -20,11 +23,18 @@ def chosen(
     now: float = 0.0,
     names_model: bool = False,
 ) -> Route:
-    return route(candidates, past or Counter(), names_model=names_model, now=now)
+    return route(
+        candidates,
+        past or Counter(),
+        strategy=Strategy(),
+        estimate=lambda _: NOTHING,
+        names_model=names_model,
+        now=now,
+    )
 
 
 def cool(one: Candidate, until: float) -> None:
-    one.standing.account.cooldown.until = until
+    one.standing.account.limits.cooldown.until = until
 
 
 def disable(one: Candidate) -> None:
@@ -69,22 +79,22 @@ def test_disabled_providers_are_never_waited_for() -> None:
 
 
 def test_one_account_cools_and_falls_together() -> None:
-    account = Account()
-    a, b = candidate("a", account=account), candidate("b", account=account)
-    account.cooldown.until = 5.0
+    shared = account()
+    a, b = candidate("a", of=shared), candidate("b", of=shared)
+    cool(a, 5.0)
     assert chosen([a, b]) == Wait(5.0)
-    account.disabled = "auth: 401"
+    shared.disabled = "auth: 401"
     assert isinstance(chosen([a, b]), Never)
 
 
 def test_who_has_not_failed_the_job_comes_first() -> None:
     a, b, c = candidate("a"), candidate("b"), candidate("c")
     past = history(("a", Kind.SERVER_ERROR))
-    assert eligible([a, b, c], past) == [b, c, a]
+    assert chosen([a, b, c], past) == Go(b)
     past["b", Kind.CONNECT] += 1
-    assert eligible([a, b, c], past) == [c, a, b]
+    assert chosen([a, b, c], past) == Go(c)
     past["c", Kind.BAD_RESPONSE] += 1
-    assert eligible([a, b, c], past) == [a, b, c], "when all have failed it, rank decides again"
+    assert chosen([a, b, c], past) == Go(a), "when all have failed it, rank decides again"
 
 
 def test_a_provider_with_three_counted_errors_is_out_while_another_exists() -> None:

@@ -2,54 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
 
 from aiq.model import Kind
-from aiq.policy.standing import Account, Condition, Standing, Status
-from tests.support.factories import outcome, standing
+from aiq.policy.standing import Condition, Standing, Status
+from tests.support.factories import account, outcome, standing
 
 
-def settle(
-    one: Standing,
-    kind: Kind,
-    *,
-    job_id: int = 1,
-    model: str = "m",
-    now: float = 0.0,
-    started: float | None = None,
-    **facts: Any,
-) -> None:
-    one.settle(
-        model,
-        outcome(kind, **facts),
-        job_id=job_id,
-        now=now,
-        started=now if started is None else started,
-        draw=1.0,
-    )
+def settle(one: Standing, kind: Kind, *, job_id: int = 1, model: str = "m", **facts: Any) -> None:
+    one.judge(model, outcome(kind, **facts), job_id)
 
 
-def test_a_new_provider_is_usable_at_once_and_unknown() -> None:
+def test_a_new_provider_is_in_and_unknown() -> None:
     one = standing()
-    assert one.usable_at("m") == -math.inf
+    assert not one.is_out("m")
     assert one.condition(0.0) == Condition(Status.UNKNOWN)
 
 
-@pytest.mark.parametrize(("in_flight", "room"), [(0, True), (1, False), (2, False)])
-def test_room_at_limit_one(in_flight: int, room: bool) -> None:
-    one = standing(limit=1)
-    one.in_flight = in_flight
-    assert one.has_room is room
+@pytest.mark.parametrize(("ceiling", "limit"), [(3, 3), (8, 5), (1000, 5)])
+def test_the_tighter_limit_holds(ceiling: int, limit: int) -> None:
+    """A provider's own limit and what its account bears now."""
+    assert standing(limit=5, of=account(ceiling=ceiling)).limit == limit
 
 
 @pytest.mark.parametrize("kind", [Kind.AUTH, Kind.NOT_FOUND])
 def test_before_any_answer_the_first_refusal_is_believed(kind: Kind) -> None:
     one = standing()
     settle(one, kind, status_code=403 if kind is Kind.AUTH else 404, message="no")
-    assert one.usable_at("m") == math.inf
+    assert one.is_out("m")
     assert one.condition(0.0).status is Status.DISABLED
     assert one.why_disabled("m") == f"{kind}: no"
 
@@ -103,7 +85,7 @@ def test_a_missing_model_is_that_models_affair() -> None:
     for job_id, model in enumerate(("typo-1", "typo-2", "typo-3")):
         settle(one, Kind.NOT_FOUND, job_id=job_id, model=model, model_only=True)
     assert not one.refused_models
-    assert one.usable_at("n") <= 0.0
+    assert not one.is_out("n")
 
 
 @pytest.mark.parametrize(
@@ -118,11 +100,11 @@ def test_a_missing_model_is_that_models_affair() -> None:
 )
 def test_who_falls_with_it(kind: Kind, status_code: int, takes_account: bool) -> None:
     """A bad key or an empty purse takes every provider of the account along."""
-    account = Account()
-    one, other = standing(account=account), standing(account=account)
+    shared = account()
+    one, other = standing(of=shared), standing(of=shared)
     settle(one, kind, status_code=status_code)
-    assert one.usable_at("m") == math.inf
-    assert (other.usable_at("m") == math.inf) is takes_account
+    assert one.is_out("m")
+    assert other.is_out("m") is takes_account
 
 
 def test_an_empty_purse_is_believed_at_once() -> None:
@@ -136,62 +118,36 @@ def test_an_empty_purse_is_believed_at_once() -> None:
 def test_a_refusal_of_one_model_leaves_the_others(kind: Kind, lacks: bool) -> None:
     one = standing()
     settle(one, kind, model="m", model_only=True, message="gone")
-    assert one.usable_at("m") == math.inf
-    assert one.usable_at("n") <= 0.0
+    assert one.is_out("m")
+    assert not one.is_out("n")
     assert one.lacks("m") is lacks
     assert not one.lacks("n")
     assert one.condition(0.0) == Condition(Status.DEGRADED, f"m: {kind}: gone")
 
 
-def test_a_rate_limit_cools_the_whole_account() -> None:
-    account = Account()
-    one, other = standing(account=account), standing(account=account)
-    settle(one, Kind.RATE_LIMITED, now=10.0, retry_after_s=0.8)
-    assert one.usable_at("m") == other.usable_at("m") == pytest.approx(10.8)
-    assert other.condition(10.0).status is Status.DEGRADED
-    assert other.condition(10.8).status is Status.UNKNOWN
+def test_a_cooling_account_is_degraded_and_says_until_when() -> None:
+    shared = account()
+    one, other = standing(of=shared), standing(of=shared)
+    shared.limits.cooldown.until = 5.0
+    condition = Condition(Status.DEGRADED, "rate limited", 5.0)
+    assert one.condition(1.0) == other.condition(1.0) == condition
+    assert one.condition(5.0).status is Status.UNKNOWN
 
 
-@pytest.mark.parametrize("kind", [Kind.CONNECT, Kind.SERVER_ERROR])
-def test_a_failure_on_its_side_rests_this_provider_alone(kind: Kind) -> None:
-    account = Account()
-    one, other = standing(account=account), standing(account=account)
-    settle(one, kind, now=10.0, message="refused")
-    assert one.usable_at("m") == 11.0
-    assert other.usable_at("m") <= 10.0
-    assert one.condition(10.5) == Condition(Status.UNHEALTHY, "refused", 11.0)
-    assert one.condition(11.0) == Condition(Status.UNKNOWN, "refused")
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        Kind.INTERRUPTED,
-        Kind.BAD_REQUEST,
-        Kind.CONTEXT_TOO_LONG,
-        Kind.BAD_RESPONSE,
-        Kind.CANCELLED,
-    ],
-)
-def test_what_says_nothing_about_the_provider_changes_nothing(kind: Kind) -> None:
+def test_a_switched_off_provider_says_why_before_anything_else() -> None:
     one = standing()
-    settle(one, kind, status_code=400, message="x")
-    assert one.usable_at("m") == -math.inf
-    assert one.condition(0.0) == Condition(Status.UNKNOWN)
+    one.account.limits.cooldown.until = 5.0
+    settle(one, Kind.AUTH, status_code=403, message="no")
+    assert one.condition(1.0) == Condition(Status.DISABLED, "auth: no")
 
 
-def test_an_answer_makes_it_healthy() -> None:
-    one = standing()
-    settle(one, Kind.SERVER_ERROR, now=0.0)
-    settle(one, Kind.OK, now=1.0)
-    assert one.condition(1.0) == Condition(Status.HEALTHY)
-
-
-def test_cooldown_and_pause_hold_together() -> None:
-    """The later of both decides."""
-    one = standing()
-    settle(one, Kind.RATE_LIMITED, now=0.0, retry_after_s=0.5)
-    settle(one, Kind.SERVER_ERROR, now=0.0)
-    assert one.usable_at("m") == 1.0
-    settle(one, Kind.RATE_LIMITED, now=0.0, retry_after_s=5.0)
-    assert one.usable_at("m") == 5.0
+def test_what_concerns_a_whole_account_says_so() -> None:
+    """A provider that was never asked is out because of another one with its key."""
+    shared = account()
+    shared.shared_as = "TEAM_KEY"
+    one, other = standing(of=shared), standing(of=shared)
+    settle(one, Kind.AUTH, status_code=401, message="bad key")
+    assert other.why_disabled("m") == "auth: bad key (all of account TEAM_KEY)"
+    shared.disabled = None
+    shared.limits.cooldown.until = 5.0
+    assert other.condition(1.0).reason == "rate limited (all of account TEAM_KEY)"

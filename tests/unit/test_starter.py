@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from aiq.config import Settings, load
-from aiq.config.tables import KINDS_NOT_YET
 from aiq.providers.presets import PRESETS, Preset
 from aiq.run.starter import local_servers, starter_config
 
@@ -42,7 +41,7 @@ def uncommented(text: str) -> str:
         ([], ["ollama"], ["ollama"]),
         (["XAI_API_KEY"], ["vllm", "ollama"], ["xai", "ollama", "vllm"]),
         (["TOGETHERAI_API_KEY"], [], ["together"]),
-        (["ANTHROPIC_API_KEY"], [], ["simulated"]),
+        (["ANTHROPIC_API_KEY"], [], ["anthropic"]),
         (["VLLM_API_KEY"], [], ["simulated"]),
     ],
 )
@@ -61,9 +60,7 @@ def test_every_preset_is_mentioned() -> None:
     for environ in ({}, EVERY_KEY):
         text = starter_config(environ, LOCAL if environ else [])
         for preset in PRESETS.values():
-            if preset.kind not in KINDS_NOT_YET:
-                assert f'preset = "{preset.name}"' in text
-    assert "ANTHROPIC_API_KEY is set; anthropic is not available yet" in text
+            assert f'preset = "{preset.name}"' in text
 
 
 def test_no_key_is_written() -> None:
@@ -76,7 +73,7 @@ def test_comments_are_true(tmp_path: Path) -> None:
     text = starter_config({}, []).partition("# What else")[0]
     settings = loaded(tmp_path, uncommented(text), EVERY_KEY)
     names = {provider.name for provider in settings.providers}
-    assert names == {name for name, preset in PRESETS.items() if preset.kind not in KINDS_NOT_YET}
+    assert names == set(PRESETS)
     assert settings.defaults["temperature"] == 0.2
 
 
@@ -122,6 +119,7 @@ def test_example_loads(tmp_path: Path) -> None:
 def test_example_uncommented(tmp_path: Path) -> None:
     """The commented providers of the example load once uncommented and given their keys."""
     text = uncommented(EXAMPLE.read_text(encoding="utf-8"))
-    environ = EVERY_KEY | {"GATEWAY_KEY": "a-key", "GATE_TOKEN": "a-key"}
+    variables = ("GATEWAY_KEY", "GATE_TOKEN", "AZURE_OPENAI_API_KEY")
+    environ = EVERY_KEY | dict.fromkeys(variables, "a-key")
     settings = loaded(tmp_path, text, environ)
     assert len(settings.providers) == len(tomllib.loads(text)["providers"]) > 6

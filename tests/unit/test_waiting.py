@@ -8,7 +8,9 @@ from collections import Counter
 import pytest
 
 from aiq.model import Kind
-from aiq.policy.routing import Candidate, Go, Never
+from aiq.policy.admission import Candidate
+from aiq.policy.routing import Go, Never, Route
+from aiq.policy.strategy import Strategy
 from aiq.run.job import Job, shown_key
 from aiq.run.waiting import Waiting
 from tests.support.factories import candidate, history, job
@@ -23,7 +25,7 @@ def drain(waiting: Waiting, now: float = 0.0) -> list[int]:
 
 
 def cool(one: Candidate, until: float) -> None:
-    one.standing.account.cooldown.until = until
+    one.standing.account.limits.cooldown.until = until
 
 
 def errored(job_id: int, *candidates: Candidate, at: str) -> Job:
@@ -31,7 +33,7 @@ def errored(job_id: int, *candidates: Candidate, at: str) -> Job:
 
 
 def test_first_in_first_out() -> None:
-    a, waiting = candidate("a"), Waiting()
+    a, waiting = candidate("a"), Waiting(Strategy())
     for job_id in range(5):
         waiting.add(job(job_id, a))
     assert len(waiting) == 5
@@ -40,7 +42,7 @@ def test_first_in_first_out() -> None:
 
 
 def test_the_higher_priority_of_two_lanes_goes_first() -> None:
-    a, b, waiting = candidate("a"), candidate("b"), Waiting()
+    a, b, waiting = candidate("a"), candidate("b"), Waiting(Strategy())
     waiting.add(job(1, a, priority=0))
     waiting.add(job(2, b, priority=5))
     waiting.add(job(3, b, priority=-1))
@@ -48,14 +50,23 @@ def test_the_higher_priority_of_two_lanes_goes_first() -> None:
 
 
 def test_one_that_was_already_tried_goes_before_fresh_ones() -> None:
-    a, waiting = candidate("a"), Waiting()
+    a, waiting = candidate("a"), Waiting(Strategy())
     waiting.add(job(1, a))
     waiting.add(job(2, a), first=True)
     assert drain(waiting) == [2, 1]
 
 
+def test_a_tried_one_of_another_lane_goes_before_fresh_ones_too() -> None:
+    """Its lane is another because it met an error; a higher priority still wins."""
+    a, b, waiting = candidate("a"), candidate("b"), Waiting(Strategy())
+    waiting.add(job(1, a, b))
+    waiting.add(errored(2, a, b, at="a"))
+    waiting.add(job(3, b, priority=1))
+    assert drain(waiting) == [3, 2, 1]
+
+
 def test_a_cooling_lane_does_not_hold_up_another() -> None:
-    a, b, waiting = candidate("a"), candidate("b"), Waiting()
+    a, b, waiting = candidate("a"), candidate("b"), Waiting(Strategy())
     cool(a, 9.0)
     waiting.add(job(1, a, priority=9))
     waiting.add(job(2, b))
@@ -71,7 +82,7 @@ def test_one_who_waits_for_a_full_provider_holds_up_nobody_who_can_go() -> None:
 
     A job that errored on A prefers B; while B is full it waits, but a fresh job prefers A and goes.
     """
-    a, b, waiting = candidate("a"), candidate("b", limit=1), Waiting()
+    a, b, waiting = candidate("a"), candidate("b", limit=1), Waiting(Strategy())
     b.standing.in_flight = 1
     waiting.add(job(1, a, b))
     waiting.add(errored(2, a, b, at="a"), first=True)
@@ -84,7 +95,7 @@ def test_one_who_waits_for_a_full_provider_holds_up_nobody_who_can_go() -> None:
 
 
 def test_who_waits_for_room_has_no_instant_to_wake_at() -> None:
-    a, waiting = candidate("a", limit=1), Waiting()
+    a, waiting = candidate("a", limit=1), Waiting(Strategy())
     a.standing.in_flight = 1
     waiting.add(job(1, a))
     assert waiting.take(0.0) is None
@@ -93,7 +104,7 @@ def test_who_waits_for_room_has_no_instant_to_wake_at() -> None:
 
 @pytest.mark.parametrize(("now", "expected"), [(4.999, []), (5.0, [1]), (6.0, [1])])
 def test_a_backoff_ends_exactly_at_its_instant(now: float, expected: list[int]) -> None:
-    waiting = Waiting()
+    waiting = Waiting(Strategy())
     waiting.back_off(job(1, candidate("a")), until=5.0)
     assert len(waiting) == 1
     assert drain(waiting, now=now) == expected
@@ -102,7 +113,7 @@ def test_a_backoff_ends_exactly_at_its_instant(now: float, expected: list[int]) 
 
 def test_backoffs_end_in_order_even_at_one_instant() -> None:
     """Jobs are never compared with each other, whatever the instants."""
-    a, waiting = candidate("a"), Waiting()
+    a, waiting = candidate("a"), Waiting(Strategy())
     for job_id, until in ((1, 3.0), (2, 1.0), (3, 1.0)):
         waiting.back_off(job(job_id, a), until=until)
     assert sorted(drain(waiting, now=2.0)) == [2, 3]
@@ -111,7 +122,7 @@ def test_backoffs_end_in_order_even_at_one_instant() -> None:
 
 
 def test_a_job_nobody_will_ever_take_comes_out_with_the_reason() -> None:
-    a, waiting = candidate("a"), Waiting()
+    a, waiting = candidate("a"), Waiting(Strategy())
     a.standing.disabled = "auth: no"
     waiting.add(job(1, a))
     found = waiting.take(0.0)
@@ -121,22 +132,22 @@ def test_a_job_nobody_will_ever_take_comes_out_with_the_reason() -> None:
 
 
 def test_an_empty_one_has_nothing_and_no_instant() -> None:
-    waiting = Waiting()
+    waiting = Waiting(Strategy())
     assert waiting.take(0.0) is None
     assert waiting.next_at == math.inf
 
 
 def test_a_million_jobs_of_one_lane_are_looked_at_once() -> None:
     """A look costs one routing per lane, not one per job."""
-    a, waiting = candidate("a", limit=1), Waiting()
+    a, waiting = candidate("a", limit=1), Waiting(Strategy())
     a.standing.in_flight = 1
 
     class Counted(Job):
         routed = 0
 
-        def route(self, now: float) -> Go | Never:
+        def route(self, strategy: Strategy, now: float) -> Route:
             Counted.routed += 1
-            return super().route(now)  # type: ignore[return-value] # the lane waits
+            return super().route(strategy, now)
 
     for job_id in range(1000):
         one = job(job_id, a)

@@ -1,0 +1,40 @@
+"""Why a pool stops, known to everybody who may send, and the bell that wakes whoever decides."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+
+
+class End(enum.Enum):
+    """Why a pool stopped."""
+
+    DONE = "done"
+    STOPPED = "stopped"
+    NO_PROVIDER = "no_provider"
+    WAITED = "waited"
+    SAME_MISTAKE = "same_mistake"
+    BUDGET = "budget"
+
+
+class Halt:
+    """The first reason to stop wins; `refusal` is what stood in the way, as far as known."""
+
+    def __init__(self) -> None:
+        self.why: End | None = None
+        self.is_abort = False
+        self.refusal: str | None = None
+        self.stuck = 0
+        """Jobs that stay pending because nobody is left who could take them."""
+        self.changed = asyncio.Event()
+
+    def end(self, why: End, refusal: str | None = None) -> None:
+        """Send nothing new from now on."""
+        if self.why is None:
+            self.why = why
+            self.refusal = refusal or self.refusal
+        self.changed.set()
+
+    def nudge(self) -> None:
+        """Look again: something happened that may allow, or forbid, the next step."""
+        self.changed.set()

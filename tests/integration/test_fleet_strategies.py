@@ -1,0 +1,66 @@
+"""Whom a strategy prefers over real sockets, how soon it notices, and what it does in need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiq.errors import ExitCode
+from tests.support.scripted_fleet import at_times, failing, scripted_fleet, steady
+from tests.support.sessions import at_speed, hurried, prompts
+
+
+@at_speed(4.0)
+async def test_latency_prefers_the_fast_one_and_notices_a_swap(tmp_path: Path) -> None:
+    """After thirty calls most go to the fast one of three; fifty after a swap, to the new one."""
+    tempers = {
+        "a": at_times(lambda at: at >= 4.0, steady(0.1), steady(1.0)),
+        "b": at_times(lambda at: at >= 4.0, steady(1.0), steady(0.1)),
+        "c": steady(0.6),
+    }
+    run = {"concurrency": 4, "strategy": "latency"}
+    async with scripted_fleet(tmp_path, tempers, run=run) as fleet:
+        assert (await fleet.bench.run(prompts(260))).exit_code is ExitCode.OK
+        first = [who for _, who in fleet.calls(0.0, 4.0)][30:]
+        then = [who for _, who in fleet.calls(4.0)][50:]
+    assert len(first) >= 10
+    assert first.count("b") >= 0.75 * len(first)
+    assert len(then) >= 50
+    assert then.count("a") >= 0.75 * len(then)
+
+
+CHOICES: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
+    "near": (
+        {"prefer_region": "eu"},
+        {"other": {"region": "us"}, "best": {"region": "eu"}},
+    ),
+    "cheap": (
+        {"strategy": "cost"},
+        {
+            "other": {"price": {"input": 5.0, "output": 9.0}},
+            "best": {"price": {"input": 1.0, "output": 2.0}},
+        },
+    ),
+}
+
+
+@hurried
+@pytest.mark.parametrize("choice", CHOICES)
+async def test_the_best_is_asked_until_it_is_sick(tmp_path: Path, choice: str) -> None:
+    """The near and the cheap one stand last in the file, and come first while they are well."""
+    run, keys = CHOICES[choice]
+    keys["best"]["breaker"] = {"open_s": 3.0}
+    tempers = {
+        "other": steady(0.2),
+        "best": at_times(lambda at: 3.0 <= at < 9.0, failing(), steady(0.2)),
+    }
+    async with scripted_fleet(tmp_path, tempers, run={"concurrency": 8} | run, keys=keys) as fleet:
+        assert (await fleet.bench.run(prompts(700))).exit_code is ExitCode.OK
+        assert {who for _, who in fleet.calls(0.0, 3.0)} == {"best"}
+        sick = [who for _, who in fleet.calls(3.0, 9.0)]
+        assert sick.count("best") <= 8 + 6 + 3, "in flight, to notice, trials"
+        assert "other" in sick
+        last = [who for _, who in fleet.calls()][-50:]
+    assert last.count("best") >= 45

@@ -1,0 +1,62 @@
+"""The budget as arithmetic: reserve the worst case, settle, refund."""
+
+from __future__ import annotations
+
+import pytest
+
+from aiq.model import Billed
+from aiq.policy.budget import Budget
+
+
+def test_without_a_limit_everything_fits() -> None:
+    """No budget asks for no bound."""
+    budget = Budget(None)
+    assert budget.reserve(None)
+    assert budget.reserve(10**30)
+
+
+@pytest.mark.parametrize(
+    ("committed", "bounds", "fits"),
+    [
+        (0, [60, 40], [True, True]),
+        (0, [60, 41, 40], [True, False, True]),
+        (40, [60, 1], [True, False]),
+        (100, [0, 1], [True, False]),
+        (200, [0], [False]),
+        (0, [None], [False]),
+    ],
+)
+def test_what_fits(committed: int, bounds: list[int | None], fits: list[bool]) -> None:
+    """Spent, possibly paid and reserved stay within 100 together."""
+    budget = Budget(100, committed_nano=committed)
+    assert [budget.reserve(bound) for bound in bounds] == fits
+
+
+@pytest.mark.parametrize(
+    ("billed", "cost", "committed"),
+    [
+        (Billed.YES, 7, 7),
+        (Billed.YES, 0, 0),
+        (Billed.YES, None, 30),
+        (Billed.MAYBE, None, 30),
+        (Billed.MAYBE, 7, 30),
+        (Billed.NO, 0, 0),
+        (Billed.NO, None, 0),
+    ],
+)
+def test_settled(billed: Billed, cost: int | None, committed: int) -> None:
+    """Paid is spent, unpaid is given back, unknown keeps the worst case."""
+    budget = Budget(100)
+    assert budget.reserve(30)
+    budget.settle(30, billed, cost)
+    assert (budget.committed_nano, budget.reserved_nano) == (committed, 0)
+    assert not budget.is_overrun
+
+
+def test_a_reply_dearer_than_its_bound_ends_all_sending() -> None:
+    """The promise no longer holds, so nothing more is bought."""
+    budget = Budget(100)
+    assert budget.reserve(10)
+    budget.settle(10, Billed.YES, 11)
+    assert budget.is_overrun
+    assert not budget.reserve(0)
