@@ -21,6 +21,7 @@ import math
 import msgspec
 
 from aiq.policy.defaults import BreakerSettings
+from aiq.policy.outbreak import Outbreak
 from aiq.policy.window import Latencies, Window
 
 TRIALS = 4
@@ -55,7 +56,7 @@ class State(enum.StrEnum):
 
 
 class Permit(msgspec.Struct, frozen=True):
-    """The right to make one call, settled once; `number` is a trial's own, else -1."""
+    """The right to make one call, settled once; calls are numbered as they start, and trials."""
 
     generation: int
     number: int
@@ -78,6 +79,7 @@ class Breaker:
         self._generation = 0
         self._latencies = Latencies()
         self._window = Window(settings, self._latencies)
+        self._outbreak = Outbreak()
         self._connects_in_a_row = 0
         self._opened_at = self._open_until = -math.inf
         self._wished_until = -math.inf
@@ -134,7 +136,7 @@ class Breaker:
     def admit(self, now: float, *, alone: bool = False) -> Permit:
         """Admit a call; raises `RuntimeError` where `ready_at` has not come, a bug of ours."""
         if self._state is State.CLOSED:
-            return Permit(self._generation, -1, is_trial=False, at=now)
+            return Permit(self._generation, self._outbreak.start(), is_trial=False, at=now)
         if self.ready_at(now, alone=alone) > now:
             raise RuntimeError(f"a call was admitted by a breaker that is {self._state}")
         if self._state is State.OPEN:
@@ -177,18 +179,28 @@ class Breaker:
         elif verdict is Verdict.GOOD:
             self._connects_in_a_row = 0
             self._window.add(started=permit.at, now=now, is_bad=False)
+            self._outbreak.good(permit.number)
             if self._openings and now >= self._proven_at:
                 self._openings = 0
         elif verdict is Verdict.BAD:
             self._connects_in_a_row = self._connects_in_a_row + 1 if is_connect else 0
             self._window.add(started=permit.at, now=now, is_bad=True, is_congestion=is_congestion)
-            self._judge(now, draw)
+            self._outbreak.bad(permit.number, is_congestion=is_congestion)
+            if reason := self._alarm(permit, now):
+                self._open(now, draw, reason)
+        else:
+            self._outbreak.ignored(permit.number)
 
-    def _judge(self, now: float, draw: float) -> None:
+    def _alarm(self, permit: Permit, now: float) -> str | None:
+        """Return why it has to open after a bad call, None if it need not."""
         if self._connects_in_a_row >= self._settings.connects_in_a_row:
-            self._open(now, draw, f"{self._connects_in_a_row} failures to connect in a row")
-        elif reason := self._window.alarm(now):
-            self._open(now, draw, reason)
+            return f"{self._connects_in_a_row} failures to connect in a row"
+        outbreak = self._outbreak
+        if outbreak.size >= self._settings.first_bad and not outbreak.is_noise:
+            return f"{outbreak.size} bad calls since the last good one"
+        if self._window.alarm(now) is None:
+            return None
+        return self._window.alarm(now, overtaken=outbreak.overtaken(permit.number))
 
     def _settle_trial(
         self, permit: Permit, verdict: Verdict, now: float, draw: float, *, is_slow: bool
@@ -249,6 +261,7 @@ class Breaker:
         self._generation += 1
         self._trials.clear()
         self._good_trials = 0
+        self._outbreak.clear()
 
     def isolate(self) -> None:
         """Refuse every call, trials included, until `close`: a person said so."""

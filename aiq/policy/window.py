@@ -13,15 +13,13 @@ import math
 from collections import deque
 
 from aiq.policy.defaults import BreakerSettings
+from aiq.policy.outbreak import is_chance
 
 WINDOW_CAP_S = 1800.0
 """No call older than this counts, however long calls take."""
 
 SAMPLE = 200
 """Latencies kept: two of them lie above the 99th percentile."""
-
-BY_CHANCE = 1e-9
-"""A row of bad calls less likely than this, at the share of bad ones before it, is no noise."""
 
 _STALE_AFTER = 64
 """The percentile is computed anew after so many latencies, a third of the sample."""
@@ -115,21 +113,32 @@ class Window:
         else:
             self._bad_in_a_row = self._broken_in_a_row = 0
 
-    def alarm(self, now: float) -> str | None:
-        """Return why the breaker has to open, asked after a bad call; None if it need not."""
+    def alarm(self, now: float, *, overtaken: int = 0) -> str | None:
+        """
+        Return why the breaker has to open, asked after a bad call; None if it need not.
+
+        `overtaken` calls are out that started before that one; they count as good.
+        """
         oldest = now - self._span_s(refresh=False)
         while self._calls and self._calls[0][0] < oldest:
             self._drop()
-        count = len(self._calls)
-        if self._is_dead(count) or self._is_bad_from_the_first(count):
+        if self._is_bad_from_the_first(overtaken) or self._is_dead(overtaken):
             return f"{self._bad_in_a_row} bad calls in a row"
-        return f"{self._bad} of {count} calls were bad" if self._is_bad(count) else None
+        if self._is_bad(overtaken):
+            return f"{self._bad} of {len(self._calls)} calls were bad"
+        return None
 
-    def _is_bad_from_the_first(self, count: int) -> bool:
-        """Whether it never did well; where calls are rare, any five would be the first in time."""
-        return not self._has_forgotten and self._bad == count >= self._settings.first_bad
+    def _is_bad_from_the_first(self, overtaken: int) -> bool:
+        """
+        Whether it never did well; where calls are rare, any five would be the first in time.
 
-    def _is_dead(self, count: int) -> bool:
+        Two more for each that is still out: seven of eight are no more likely than five of five.
+        """
+        if self._has_forgotten:
+            return False
+        return self._bad == len(self._calls) >= self._settings.first_bad + 2 * overtaken
+
+    def _is_dead(self, overtaken: int) -> bool:
         """
         Whether the latest row of bad calls is no noise; a full window would hide a death for long.
 
@@ -137,17 +146,16 @@ class Window:
         good calls alone five or six. What a busy server sheds comes in volleys, so signs of
         congestion do not count for that; but twenty bad calls in a row of whatever kind do.
         """
-        row = self._broken_in_a_row
-        if self._bad_in_a_row >= self._settings.min_calls:
+        if self._bad_in_a_row >= max(self._settings.min_calls, overtaken):
             return True
+        row = self._broken_in_a_row
         if row < self._settings.first_bad:
             return False
-        good_and_bad = max(0, count - self._bad_in_a_row)
+        before = max(0, len(self._calls) - self._bad_in_a_row)
         bad_before = max(0, self._bad - self._bad_in_a_row)
-        share = (bad_before + 1) / (good_and_bad + 2)
-        return bool(share**row <= BY_CHANCE)
+        return not is_chance(row, row + overtaken, (bad_before + 1) / (before + 2))
 
-    def _is_bad(self, count: int) -> bool:
+    def _is_bad(self, overtaken: int) -> bool:
         """
         Whether the share of bad calls is too high, and not by chance.
 
@@ -155,8 +163,8 @@ class Window:
         young window has to end with a row of bad calls as well, which a dead provider shows at
         once; over a hundred calls the share speaks for itself.
         """
-        settings = self._settings
-        if count < settings.min_calls or self._bad < settings.bad_share * count:
+        settings, count = self._settings, len(self._calls)
+        if count < settings.min_calls or self._bad < settings.bad_share * (count + overtaken):
             return False
         return count >= 5 * settings.min_calls or self._bad_in_a_row >= settings.min_calls // 2
 

@@ -231,7 +231,7 @@ def test_outcomes_of_an_older_generation_do_not_move_the_present() -> None:
     for name in "abcdef":
         scene.act(0.0, f"start {name}")
     scene.play(
-        (0.0, "5 bad", OPEN, 15.0),
+        (0.0, "5 connect", OPEN, 15.0),
         (1.0, "a good", OPEN, 15.0),
         (1.0, "b connect", OPEN, 15.0),
         (15.0, "start trial", HALF_OPEN, 45.0),

@@ -116,7 +116,7 @@ async def dies_and_returns(directory: Path) -> list[Row]:
     async with scripted_fleet(
         directory / "back", {"a": a, "b": steady()}, run={"concurrency": 64}
     ) as fleet:
-        result = await fleet.bench.run(prompts(20_000))
+        result = await fleet.bench.run(prompts(40_000))
         back = next(call.at for call in fleet["a"].calls if call.at > 12.0)
         ramp = [fleet["a"].good(back + n, back + n + 1) for n in range(6)]
         in_flight = max(call.in_flight for call in fleet["a"].calls)
