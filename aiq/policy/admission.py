@@ -164,16 +164,31 @@ def withdraw(admission: Admission, now: float, draw: float) -> None:
 
 
 def settle(
-    admission: Admission, outcome: Outcome, *, job_id: int, now: float, started: float, draw: float
+    admission: Admission,
+    outcome: Outcome,
+    *,
+    job_id: int,
+    now: float,
+    started: float,
+    draw: float,
+    is_suspect: bool = False,
 ) -> None:
-    """Give the places back and let everybody learn; `started` is when the request was sent."""
+    """
+    Give the places back and let everybody learn; `started` is when the request was sent.
+
+    `is_suspect` says that the job failed here before and others were answered since: another
+    failure of its speaks of the job, and not of the provider.
+    """
     candidate = admission.candidate
     standing = candidate.standing
     _leave(candidate)
     standing.judge(candidate.model, outcome, job_id)
     _settle_limits(admission, outcome, now=now, started=started, draw=draw)
     _settle_concurrency(candidate, outcome, now=now, started=started)
-    _settle_channel(admission, outcome, now=now, started=started, draw=draw)
+    verdict = _VERDICTS.get(outcome.kind, Verdict.IGNORED)
+    if verdict is Verdict.BAD and is_suspect:
+        verdict = Verdict.IGNORED
+    _settle_channel(admission, outcome, verdict, now=now, started=started, draw=draw)
 
 
 def _leave(candidate: Candidate) -> None:
@@ -215,11 +230,16 @@ def _is_congestion(outcome: Outcome) -> bool:
 
 
 def _settle_channel(
-    admission: Admission, outcome: Outcome, *, now: float, started: float, draw: float
+    admission: Admission,
+    outcome: Outcome,
+    verdict: Verdict,
+    *,
+    now: float,
+    started: float,
+    draw: float,
 ) -> None:
     channel = admission.candidate.channel
     is_slow = False
-    verdict = _VERDICTS.get(outcome.kind, Verdict.IGNORED)
     if verdict is Verdict.BAD:
         channel.last_failure = outcome.message
     elif verdict is Verdict.GOOD:
@@ -242,6 +262,11 @@ def _settle_channel(
         channel.ramp.begin(now)
 
 
+def is_bad(outcome: Outcome) -> bool:
+    """Whether an outcome speaks against its provider, if it is not the job's own doing."""
+    return _VERDICTS.get(outcome.kind) is Verdict.BAD
+
+
 def is_bad_trial(admission: Admission, outcome: Outcome) -> bool:
-    """Whether it was a trial of a breaker that went wrong, which never counts against its job."""
-    return admission.permit.is_trial and _VERDICTS.get(outcome.kind) is Verdict.BAD
+    """Whether it was a trial of a breaker that went wrong."""
+    return admission.permit.is_trial and is_bad(outcome)

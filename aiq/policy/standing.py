@@ -84,6 +84,7 @@ class Channel:
     """One model of one provider: what fails, slows down and recovers as one."""
 
     __slots__ = (
+        "answers",
         "breaker",
         "in_flight",
         "last_failure",
@@ -103,12 +104,15 @@ class Channel:
         self.in_flight = 0
         self.started = -math.inf
         """When its latest call started."""
+        self.answers = 0
+        """How many calls were answered."""
         self.latency_s: float | None = None
         """Moving mean of its answers, seconds; None before the first."""
         self.last_failure: str | None = None
 
     def answered(self, latency_s: float) -> None:
-        """Take the latency of an answer into the mean."""
+        """Count an answer and take its latency into the mean."""
+        self.answers += 1
         mean = self.latency_s
         if mean is None:
             self.latency_s = latency_s

@@ -7,7 +7,7 @@ order of outcomes is the order in which they are called.
 
 from __future__ import annotations
 
-from aiq.model import Kind, Outcome
+from aiq.model import Billed, Kind, Outcome
 from aiq.policy import admission, outcomes, retry
 from aiq.policy.admission import Candidate
 from aiq.policy.lifecycle import Event
@@ -25,6 +25,9 @@ from aiq.store.writes import Reject, Settle
 
 ABORT = "abort"
 """The ledger's mark of an attempt that we gave up ourselves."""
+
+MOST_EXCUSED = 10
+"""Bad trials of a breaker that do not count against the job they were made with."""
 
 
 class Aftermath:
@@ -64,8 +67,11 @@ class Aftermath:
             now=now,
             started=began,
             draw=self._draw(),
+            is_suspect=job.is_suspect(assignment.admission.candidate),
         )
         self._patience.note(provider, outcome, now)
+        if admission.is_bad(outcome):
+            job.failed_at(assignment.admission.candidate)
         is_bad_trial = self._is_excused(assignment, outcome)
         if outcome.kind in retry.REMEMBERED and not is_bad_trial:
             job.history[provider, outcome.kind] += 1
@@ -87,9 +93,24 @@ class Aftermath:
         return None
 
     def _is_excused(self, assignment: Assignment, outcome: Outcome) -> bool:
-        """Whether it was a bad trial, unless it may be paid and the user wants no such repeated."""
-        never_repeat = self._settings.on_unknown == "fail" and outcome.kind is Kind.INTERRUPTED
-        return admission.is_bad_trial(assignment.admission, outcome) and not never_repeat
+        """
+        Whether it was a bad trial that is not held against its job.
+
+        One that may be paid is, or a prompt that spoils every reply would be paid for without end.
+        So is one of a job that failed while others were answered, and the eleventh of any job, or
+        such prompts would keep a run from its end.
+        """
+        job = assignment.attempt.job
+        if not admission.is_bad_trial(assignment.admission, outcome):
+            return False
+        if (
+            outcome.billed is not Billed.NO
+            or job.is_suspect_anywhere
+            or job.excused >= MOST_EXCUSED
+        ):
+            return False
+        job.excused += 1
+        return True
 
     def conclude_unsent(self, assignment: Assignment, reason: str) -> Assignment | None:
         """Take an attempt back of which certainly nothing was sent; the job goes on elsewhere."""

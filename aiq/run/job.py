@@ -27,8 +27,10 @@ class Job:
     """
 
     __slots__ = (
+        "_failed",
         "attempts",
         "candidates",
+        "excused",
         "history",
         "id",
         "last_provider",
@@ -59,6 +61,10 @@ class Job:
         self.names_model = names_model
         self.candidates = candidates
         self.last_provider: str | None = None
+        self.excused = 0
+        """Bad trials that were not held against it, in this run."""
+        self._failed: dict[str, int] | None = None
+        """How many answers providers had given when it first failed there, in this run."""
 
     def route(self, strategy: Strategy, now: float) -> Route:
         """Choose who takes the next attempt."""
@@ -77,6 +83,23 @@ class Job:
             return NOTHING
         cap = output_cap(self.request.endpoint, self.request.body)
         return candidate.channel.tokens.estimate(self.size, cap)
+
+    def failed_at(self, candidate: Candidate) -> None:
+        """Note that it failed at a candidate in a way that may be the provider's fault."""
+        if self._failed is None:
+            self._failed = {}
+        self._failed.setdefault(candidate.provider, candidate.channel.answers)
+
+    def is_suspect(self, candidate: Candidate) -> bool:
+        """Whether it has failed there although others were answered since."""
+        if self._failed is None or candidate.provider not in self._failed:
+            return False
+        return candidate.channel.answers > self._failed[candidate.provider]
+
+    @property
+    def is_suspect_anywhere(self) -> bool:
+        """Whether it is suspect at any of its candidates."""
+        return self._failed is not None and any(map(self.is_suspect, self.candidates))
 
     def lane(self) -> Lane:
         """Return who could take it, and what it met there: jobs that agree wait for the same."""

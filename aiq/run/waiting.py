@@ -13,6 +13,7 @@ import itertools
 import math
 from collections import deque
 
+from aiq.policy.breaker import State
 from aiq.policy.routing import Go, Never, Wait
 from aiq.policy.strategy import Strategy
 from aiq.run.job import Job, Lane
@@ -54,23 +55,27 @@ class Waiting:
         Return the most urgent job that can go, or will never; None when all have to wait.
 
         Of equal priority, one that was already tried goes before fresh ones: otherwise all that
-        ever failed would come at the end, and hold their places in memory until then.
+        ever failed would come at the end, and hold their places in memory until then. For the trial
+        of a breaker it is the other way round: one that failed elsewhere or before may be the cause
+        itself, and would keep a provider that is well from everybody.
         """
         while self._backoff and self._backoff[0][0] <= now:
             job = heapq.heappop(self._backoff)[2]
             self.bytes -= job.size
             self.add(job, first=True)
         self.next_at = self._backoff[0][0] if self._backoff else math.inf
-        best: tuple[tuple[int, bool], Lane, Go | Never] | None = None
+        best: tuple[tuple[int, int], Lane, Go | Never] | None = None
         for key, lane in self._lanes.items():
-            urgency = (lane[0].priority, bool(lane[0].history))
-            if best is not None and urgency <= best[0]:
+            job = lane[0]
+            if best is not None and (job.priority, _MOST_URGENT) <= best[0]:
                 continue
-            choice = lane[0].route(self._strategy, now)
+            choice = job.route(self._strategy, now)
             if isinstance(choice, Wait):
                 if choice.until is not None:
                     self.next_at = min(self.next_at, choice.until)
-            else:
+                continue
+            urgency = (job.priority, _urgency(choice, is_fresh=not job.history))
+            if best is None or urgency > best[0]:
                 best = (urgency, key, choice)
         self.is_blocked = best is None
         if best is None:
@@ -83,3 +88,14 @@ class Waiting:
         if not lane:
             del self._lanes[key]
         return job, choice
+
+
+_MOST_URGENT = 2
+
+
+def _urgency(choice: Go | Never, *, is_fresh: bool) -> int:
+    """Return how urgent a job is among others of its priority."""
+    is_trial = isinstance(choice, Go) and choice.candidate.channel.breaker.state is not State.CLOSED
+    if is_trial:
+        return _MOST_URGENT if is_fresh else 1
+    return 0 if is_fresh else _MOST_URGENT

@@ -106,8 +106,10 @@ def candidate(
     of: Account | None = None,
     cost: int | None = None,
     breaker: BreakerSettings | None = None,
+    openings: int = 0,
 ) -> Candidate:
     its = standing(limit=limit, of=of, breaker=breaker)
+    its.remember({model: openings})
     return Candidate(
         provider=name,
         model=model,

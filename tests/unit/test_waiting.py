@@ -65,6 +65,37 @@ def test_a_tried_one_of_another_lane_goes_before_fresh_ones_too() -> None:
     assert drain(waiting) == [3, 2, 1]
 
 
+def test_a_trial_is_made_with_a_fresh_one() -> None:
+    """What failed before may be the cause, and would keep others from a provider that is well."""
+    a, waiting = candidate("a", openings=1), Waiting(Strategy())
+    waiting.add(errored(1, a, at="a"))
+    waiting.add(job(2, a))
+    found = waiting.take(0.0)
+    assert found is not None
+    assert found[0].id == 2
+
+
+def test_a_tried_one_makes_the_trial_where_no_other_is_left() -> None:
+    a, b, waiting = candidate("a", openings=1), candidate("b"), Waiting(Strategy())
+    waiting.add(job(1, b))
+    waiting.add(errored(2, a, at="a"))
+    assert drain(waiting) == [2, 1]
+
+
+def test_a_job_is_suspect_where_others_were_answered_since_it_failed() -> None:
+    """Once is enough: what comes after says the same."""
+    a, b = candidate("a"), candidate("b")
+    one = job(1, a, b)
+    one.failed_at(a)
+    assert not one.is_suspect(a)
+    a.channel.answered(0.1)
+    assert one.is_suspect(a)
+    assert not one.is_suspect(b)
+    assert one.is_suspect_anywhere
+    one.failed_at(a)
+    assert one.is_suspect(a)
+
+
 def test_a_cooling_lane_does_not_hold_up_another() -> None:
     a, b, waiting = candidate("a"), candidate("b"), Waiting(Strategy())
     cool(a, 9.0)

@@ -1,0 +1,75 @@
+"""Prompts that make a healthy server fail, every time: they fail alone, and a run has an end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aiq.errors import ExitCode
+from tests.support.fault_server import FaultServer
+from tests.support.replies import Reply, Seen
+from tests.support.sessions import Bench, hurried, prompts, provider
+
+JOBS = 120
+SPOILING = frozenset({"p10", "p17", "p24", "p31", "p38", "p45"})
+
+FAILURES = {
+    "a reset": (Reply.reset(), "interrupted", 2),
+    "half a body": (Reply.truncated(), "bad_response", 2),
+    "a page": (Reply.html(), "bad_response", 2),
+    "a 500": (Reply.error(500), "server_error", 5),
+}
+
+
+@hurried
+@pytest.mark.parametrize("name", FAILURES)
+async def test_prompts_that_spoil_every_reply_fail_alone(tmp_path: Path, name: str) -> None:
+    """They are asked as often as a job may be, and every other job gets its answer."""
+    reply, kind, allowed = FAILURES[name]
+
+    def script(seen: Seen) -> Reply | None:
+        return reply if seen.prompt in SPOILING else Reply(delay_s=0.2)
+
+    async with FaultServer(script) as server:
+        bench = Bench(tmp_path, a=provider(server), run={"concurrency": 16, "max_wait_s": 3600})
+        result = await bench.run(prompts(JOBS))
+        assert result.exit_code is ExitCode.SOME_FAILED
+        assert bench.failures() == dict.fromkeys(SPOILING, kind)
+        asked = [seen.prompt for seen in server.ledger]
+    assert len(asked) - len(SPOILING) * allowed <= JOBS - len(SPOILING) + 10 * len(SPOILING)
+    if kind != "server_error":
+        assert all(asked.count(one) <= allowed + 1 for one in SPOILING), "each may have been paid"
+
+
+@hurried
+async def test_prompts_that_spoil_their_reply_do_not_block_a_second_provider(
+    tmp_path: Path,
+) -> None:
+    """Both providers fail on them, and both are well."""
+
+    def script(seen: Seen) -> Reply | None:
+        return Reply.error(500) if seen.prompt in SPOILING else Reply(delay_s=0.2)
+
+    async with FaultServer(script) as one, FaultServer(script) as other:
+        bench = Bench(
+            tmp_path,
+            a=provider(one),
+            b=provider(other),
+            run={"concurrency": 16, "max_wait_s": 3600},
+        )
+        result = await bench.run(prompts(JOBS))
+        assert result.exit_code is ExitCode.SOME_FAILED
+        assert bench.failures() == dict.fromkeys(SPOILING, "server_error")
+
+
+@hurried
+async def test_where_nothing_is_ever_answered_a_run_ends_all_the_same(tmp_path: Path) -> None:
+    """Nobody can tell such prompts from a provider that is down: ten trials each are for free."""
+    async with FaultServer(Reply.error(500)) as server:
+        one = provider(server, breaker={"alone_s": 0.5})
+        bench = Bench(tmp_path, a=one, run={"concurrency": 4, "max_wait_s": 3600})
+        result = await bench.run(prompts(2))
+        assert result.exit_code is ExitCode.SOME_FAILED
+        assert bench.failures() == {"p0": "server_error", "p1": "server_error"}
+        assert len(server.ledger) == 2 * (5 + 10)
