@@ -7,11 +7,14 @@ order of outcomes is the order in which they are called.
 
 from __future__ import annotations
 
+import msgspec
+
 from aiq.model import Billed, Kind, Outcome
 from aiq.policy import admission, outcomes, retry
 from aiq.policy.admission import Candidate
 from aiq.policy.lifecycle import Event
 from aiq.policy.mistake import CommonMistake
+from aiq.policy.outcomes import one_line
 from aiq.policy.patience import Patience
 from aiq.policy.retry import Again, RetrySettings, Succeed
 from aiq.policy.routing import Go, Never, Route, is_alone
@@ -25,6 +28,9 @@ from aiq.store.writes import Reject, Settle
 
 ABORT = "abort"
 """The ledger's mark of an attempt that we gave up ourselves."""
+
+TOO_OFTEN_LIMITED = 20
+"""429s of one job, others answered meanwhile: a request larger than a minute's tokens gets them."""
 
 MOST_EXCUSED = 10
 """Bad trials of a breaker that do not count against the job they were made with."""
@@ -72,6 +78,8 @@ class Aftermath:
         self._patience.note(provider, outcome, now)
         if admission.is_bad(outcome):
             job.failed_at(assignment.admission.candidate)
+        elif outcome.kind is Kind.RATE_LIMITED:
+            outcome = _if_too_large(outcome, job.limited_at(assignment.admission.candidate))
         is_bad_trial = self._is_excused(assignment, outcome)
         if outcome.kind in retry.REMEMBERED and not is_bad_trial:
             job.history[provider, outcome.kind] += 1
@@ -225,8 +233,10 @@ class Aftermath:
         elif again.delay_s > 0:
             self._waiting.back_off(job, now + again.delay_s)
         else:
-            # The next trial is another job's, or one would be asked, and perhaps paid, each time.
-            self._waiting.add(job, first=not is_bad_trial)
+            # The next trial is another job's, and so is the first request after a pause: one that
+            # is refused each time would be the only one that is ever sent.
+            is_last = is_bad_trial or outcome.kind is Kind.RATE_LIMITED
+            self._waiting.add(job, first=not is_last)
         return None
 
     def _submit(self, assignment: Assignment, outcome: Outcome, write: Settle) -> None:
@@ -239,6 +249,14 @@ class Aftermath:
         if self._budget.is_overrun:
             name = assignment.attempt.provider.name
             self._halt.end(End.BUDGET, f"a reply of {name} cost more than the worst case allows")
+
+
+def _if_too_large(outcome: Outcome, count: int) -> Outcome:
+    """Take a 429 that always meets one job, and not those around it, for one about its size."""
+    if count < TOO_OFTEN_LIMITED:
+        return outcome
+    said = f"refused {count} times while others were answered: {outcome.message or 'HTTP 429'}"
+    return msgspec.structs.replace(outcome, kind=Kind.CONTEXT_TOO_LONG, message=one_line(said))
 
 
 def _why_unusable(job: Job, never: Never) -> str | None:

@@ -13,7 +13,7 @@ import msgspec
 from aiq.clock import Clock
 from aiq.model import Answer, Flaw, Outcome
 from aiq.policy import outcomes
-from aiq.providers.dialect import request_id
+from aiq.providers.dialect import Inexpressible, request_id
 from aiq.providers.durations import retry_after_s
 from aiq.providers.exchange import (
     Arrival,
@@ -46,9 +46,13 @@ class Sender:
             Inexpressible: the provider's wire format has no words for it; nothing was sent.
         """
         arrival = Arrival()
+        try:
+            url = provider.url(request.endpoint, model)
+        except httpx.InvalidURL as error:
+            raise Inexpressible(f"no URL can hold the model's name: {error}") from error
         wire = prepare(
             "POST",
-            provider.url(request.endpoint, model),
+            url,
             provider.headers,
             provider.encode(request, model),
             arrival=arrival,

@@ -29,11 +29,11 @@ class Halt:
         self.changed = asyncio.Event()
 
     def end(self, why: End, refusal: str | None = None) -> None:
-        """Send nothing new from now on."""
+        """Send nothing new from now on; only the first call rings, so that it may be repeated."""
         if self.why is None:
             self.why = why
             self.refusal = refusal or self.refusal
-        self.changed.set()
+            self.changed.set()
 
     def nudge(self) -> None:
         """Look again: something happened that may allow, or forbid, the next step."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TypeAlias
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from aiq.model import Kind
 from aiq.policy.admission import Candidate
@@ -19,6 +21,10 @@ Lane: TypeAlias = tuple[Candidate | tuple[Candidate, int], ...]
 """Candidates, with the errors the job met at each if it met any."""
 
 
+_NOWHERE: Mapping[str, Any] = MappingProxyType({})
+"""What nearly all jobs have met, shared by all of these."""
+
+
 class Job:
     """
     One pending or running job.
@@ -28,6 +34,7 @@ class Job:
 
     __slots__ = (
         "_failed",
+        "_limited",
         "attempts",
         "candidates",
         "excused",
@@ -63,8 +70,10 @@ class Job:
         self.last_provider: str | None = None
         self.excused = 0
         """Bad trials that were not held against it, in this run."""
-        self._failed: dict[str, int] | None = None
+        self._failed: Mapping[str, int] = _NOWHERE
         """How many answers providers had given when it first failed there, in this run."""
+        self._limited: Mapping[str, tuple[int, int]] = _NOWHERE
+        """The same of its first 429, and how many there were."""
 
     def route(self, strategy: Strategy, now: float) -> Route:
         """Choose who takes the next attempt."""
@@ -86,20 +95,24 @@ class Job:
 
     def failed_at(self, candidate: Candidate) -> None:
         """Note that it failed at a candidate in a way that may be the provider's fault."""
-        if self._failed is None:
-            self._failed = {}
-        self._failed.setdefault(candidate.provider, candidate.channel.answers)
+        self._failed = {candidate.provider: candidate.channel.answers, **self._failed}
 
     def is_suspect(self, candidate: Candidate) -> bool:
         """Whether it has failed there although others were answered since."""
-        if self._failed is None or candidate.provider not in self._failed:
-            return False
-        return candidate.channel.answers > self._failed[candidate.provider]
+        before = self._failed.get(candidate.provider)
+        return before is not None and candidate.channel.answers > before
 
     @property
     def is_suspect_anywhere(self) -> bool:
         """Whether it is suspect at any of its candidates."""
-        return self._failed is not None and any(map(self.is_suspect, self.candidates))
+        return bool(self._failed) and any(map(self.is_suspect, self.candidates))
+
+    def limited_at(self, candidate: Candidate) -> int:
+        """Count a 429; return how many it got there, 0 if nobody was answered since then."""
+        name, answers = candidate.provider, candidate.channel.answers
+        first, count = self._limited.get(name, (answers, 0))
+        self._limited = {**self._limited, name: (first, count + 1)}
+        return count + 1 if answers > first else 0
 
     def lane(self) -> Lane:
         """Return who could take it, and what it met there: jobs that agree wait for the same."""

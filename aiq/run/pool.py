@@ -17,6 +17,7 @@ import math
 
 import msgspec
 
+from aiq.errors import StoreError
 from aiq.model import Kind
 from aiq.policy.admission import why_not_send
 from aiq.policy.patience import Patience
@@ -87,6 +88,7 @@ class Pool:
         """Give up what is in flight: its attempts are recorded as possibly paid."""
         self._halt.is_abort = True
         self._halt.end(End.STOPPED)
+        self._halt.nudge()
 
     def nudge(self) -> None:
         """Look again: something was committed, or can no longer be."""
@@ -234,6 +236,11 @@ class Pool:
             raise
         except Inexpressible as reason:
             return self._aftermath.conclude_inexpressible(assignment, str(reason))
+        except StoreError:  # there is nobody left to record it
+            raise
+        except Exception:  # a mistake of ours ends the run; what it may have bought is recorded
+            self._aftermath.conclude_abort(assignment, began)
+            raise
         if outcome.kind is Kind.CANCELLED:
             return self._aftermath.conclude_unsent(assignment, outcome.message or "not sent")
         return self._aftermath.conclude(assignment, outcome, began)

@@ -73,3 +73,33 @@ async def test_where_nothing_is_ever_answered_a_run_ends_all_the_same(tmp_path: 
         assert result.exit_code is ExitCode.SOME_FAILED
         assert bench.failures() == {"p0": "server_error", "p1": "server_error"}
         assert len(server.ledger) == 2 * (5 + 10)
+
+
+@hurried
+async def test_a_prompt_that_always_meets_a_limit_holds_up_nobody(tmp_path: Path) -> None:
+    """Larger than a minute's tokens, it gets a 429 each time; others are sent before it again."""
+
+    def script(seen: Seen) -> Reply | None:
+        if seen.prompt == "p3":
+            return Reply.error(429, headers={"retry-after": "2"})
+        return Reply(delay_s=0.1)
+
+    async with FaultServer(script) as server:
+        bench = Bench(tmp_path, a=provider(server), run={"concurrency": 8, "max_wait_s": 3600})
+        result = await bench.run(prompts(100))
+        assert result.exit_code is ExitCode.SOME_FAILED
+        assert bench.failures() == {"p3": "context_too_long"}
+        asked = [seen.prompt for seen in server.ledger]
+    assert asked.count("p3") == 20
+    assert [one for one in asked if one != "p3"] == [f"p{n}" for n in range(100) if n != 3]
+
+
+async def test_a_model_name_that_no_url_can_hold_fails_its_job(tmp_path: Path) -> None:
+    """Gemini's models stand in the path; the job is to blame, and others go on."""
+    async with FaultServer() as server:
+        gemini = provider(server.root, kind="gemini")
+        bench = Bench(tmp_path, a=gemini)
+        lines = [*prompts(5), {"id": "odd", "prompt": "x", "model": "m" * 70_000}]
+        result = await bench.run(lines)
+        assert result.exit_code is ExitCode.SOME_FAILED
+        assert bench.failures() == {"odd": "bad_request"}
