@@ -216,7 +216,8 @@ def doctor(options: DoctorOptions, _failure: Failure) -> int:
     """
     Check versions, limits, configuration, keys, proxies and the database.
 
-    Nothing is sent and nothing is written.
+    Nothing is sent and nothing is written. With --verify a database is read whole; a run that is at
+    work on it goes on undisturbed.
     """
     from aiq.cli.doctor import show_diagnosis
 

@@ -13,6 +13,7 @@ from aiq.cli.health_options import DoctorOptions
 from aiq.cli.text import visible
 from aiq.run.diagnosis import Check, Diagnosis, Gravity
 from aiq.run.doctor import diagnose
+from aiq.run.verification import verify
 
 _STYLES = {Gravity.OK: "green", Gravity.NOTE: "yellow", Gravity.FINDING: "bold red"}
 _LIMIT = 1000
@@ -20,19 +21,23 @@ _LIMIT = 1000
 
 def show_diagnosis(options: DoctorOptions) -> int:
     """Do what `aiq doctor` promises; return the exit status."""
-    diagnosis = asyncio.run(
-        diagnose(
-            config_path=options.config,
-            database=options.db,
-            environ=os.environ,
-            working_directory=Path.cwd(),
-        )
-    )
+    diagnosis = asyncio.run(_diagnosis(options))
     if options.json:
         streams.write_json(diagnosis.to_json())
     else:
         streams.write_lines(diagnosis_lines(diagnosis))
     return diagnosis.exit_code
+
+
+async def _diagnosis(options: DoctorOptions) -> Diagnosis:
+    if options.verify is not None:
+        return await verify(options.verify)
+    return await diagnose(
+        config_path=options.config,
+        database=options.db,
+        environ=os.environ,
+        working_directory=Path.cwd(),
+    )
 
 
 def diagnosis_lines(diagnosis: Diagnosis) -> list[Text]:

@@ -58,4 +58,13 @@ class DoctorOptions:
 
     config: ConfigPath = None
     db: DatabasePath = Path("aiq.db")
+    verify: Annotated[
+        Path | None,
+        typer.Option(
+            "--verify",
+            metavar="PATH",
+            help="Read this database from end to end, check every rule that its jobs, attempts and"
+            " answers keep, and look at nothing else; --db and --config play no part.",
+        ),
+    ] = None
     json: Json = False

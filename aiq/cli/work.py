@@ -27,6 +27,7 @@ from aiq.model import JobState
 from aiq.run import options as run_options
 from aiq.run.board import Snapshot
 from aiq.run.observer import Guarded
+from aiq.run.open_files import make_room
 from aiq.run.request import Flags
 from aiq.run.result import RunResult
 from aiq.run.session import Session
@@ -76,7 +77,7 @@ def _flags(options: WorkOptions) -> Flags:
 
 
 def _settings(options: WorkOptions, on_changed: str | None = None) -> Settings:
-    return load(
+    loaded = load(
         config_path=options.config,
         providers=options.provider or (),
         overrides=RunOverrides(
@@ -91,6 +92,7 @@ def _settings(options: WorkOptions, on_changed: str | None = None) -> Settings:
         environ=os.environ,
         working_directory=Path.cwd(),
     )
+    return make_room(loaded)
 
 
 class _Work:

@@ -263,19 +263,6 @@ class Breaker:
         self._good_trials = 0
         self._outbreak.clear()
 
-    def isolate(self) -> None:
-        """Refuse every call, trials included, until `close`: a person said so."""
-        self._wished_until = self._open_until = math.inf
-        self._reason = "it was isolated by hand"
-        if self._state is not State.OPEN:
-            self._move(State.OPEN)
-
-    def close(self, now: float) -> None:
-        """Admit every call from now on and forget the past: a person said so."""
-        if self._state is not State.CLOSED:
-            self._close(now)
-        self._openings = 0
-
     def reason(self, now: float) -> str | None:
         """Say to a person why not every call is admitted; None while it is closed."""
         if self._state is State.CLOSED:
@@ -288,5 +275,5 @@ class Breaker:
 
     def until(self, now: float) -> float | None:
         """Return the end of the open time, or None where there is none to wait for."""
-        is_waiting = self._state is State.OPEN and now < self._open_until < math.inf
+        is_waiting = self._state is State.OPEN and now < self._open_until
         return self._open_until if is_waiting else None

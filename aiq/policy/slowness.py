@@ -118,10 +118,6 @@ class Slowness:
         """
         return max(now, self._next_at) if self._is_degraded else now
 
-    def wants_trial(self, now: float) -> bool:
-        """Whether one call should go to it now although it is degraded."""
-        return self._is_degraded and self._next_at <= now
-
     def trial_started(self, now: float) -> None:
         """A call went to it: the next one waits for its answer, or until that is overdue."""
         self._started_at = now

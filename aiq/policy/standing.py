@@ -262,7 +262,7 @@ def _channel_condition(channel: Channel, now: float, prefix: str, alone: bool) -
         return Condition(
             Status.UNHEALTHY if is_open else Status.DEGRADED,
             f"{prefix}{breaker.reason(now)}{said}",
-            ready_at if is_open and now < ready_at < math.inf else None,
+            ready_at if is_open and now < ready_at else None,
         )
     if channel.slowness.is_degraded:
         trial_at = channel.slowness.next_trial_at(now)

@@ -6,6 +6,7 @@ Nothing is written, and a run that is at work is not disturbed.
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ def disk_check(database: Path) -> Check:
         return finding(
             "disk", f"{directory}: {error.strerror}", "make the directory, or use `--db`"
         )
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return finding("disk", f"you cannot write in {directory}", "use another `--db`")
     text = f"{free // _MIB:,} MiB free in {directory}"
     if free < DISK_FULL_BYTES:
         return finding("disk", text, "free some space, or use another `--db`")
@@ -62,6 +65,10 @@ async def database_checks(path: Path) -> list[Check]:
 
 def _permissions(path: Path, found: Inspection) -> Check:
     text = f"{path}, schema {found.schema_version}"
+    if not os.access(path, os.W_OK):
+        return finding(
+            "database", f"{text}; you cannot write it", f"chmod u+w {path}, as its owner"
+        )
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         others = f"{text}; prompts and answers are open to other users of this machine"
         return note("database", others, f"chmod 600 {path}")

@@ -25,6 +25,10 @@ class Check(msgspec.Struct, frozen=True):
     gravity: Gravity
     text: str
     hint: str | None = None
+    count: int | None = None
+    """How often a rule of a database is broken; None for what is no such rule."""
+    samples: tuple[str, ...] = ()
+    """The first of those times."""
 
 
 class Diagnosis(msgspec.Struct, frozen=True):

@@ -8,7 +8,6 @@ without their credentials.
 from __future__ import annotations
 
 import platform
-import resource
 import stat
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -22,14 +21,12 @@ from aiq.config.environment import Environment, read_environment
 from aiq.errors import ConfigError
 from aiq.providers.presets import PRESETS
 from aiq.providers.proxies import proxy_for
+from aiq.run import open_files
 from aiq.run.database_checks import database_checks, disk_check
-from aiq.run.diagnosis import Check, Diagnosis, finding, note, ok
+from aiq.run.diagnosis import Check, Diagnosis, Gravity, finding, note, ok
 from aiq.store.inspection import has_wal_defect, sqlite_version
 
 LIBRARIES = ("httpx", "aiohttp")
-
-SPARE_FILES = 64
-"""Open files of a run besides its connections: database, log, libraries, terminal."""
 
 
 async def diagnose(
@@ -102,10 +99,12 @@ def _files(settings: Settings | None, working_directory: Path) -> Iterator[Check
     if not secrets.is_file():
         return
     mode = stat.S_IMODE(secrets.stat().st_mode)
-    if mode & stat.S_IROTH:
-        yield finding("permissions", "anybody on this machine can read .env", "chmod 600 .env")
-    elif mode & stat.S_IRGRP:
-        yield note("permissions", "the group can read .env", "chmod 600 .env")
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        what = "read" if mode & stat.S_IROTH else "change"
+        yield finding("permissions", f"anybody on this machine can {what} .env", "chmod 600 .env")
+    elif mode & (stat.S_IRGRP | stat.S_IWGRP):
+        what = "read" if mode & stat.S_IRGRP else "change"
+        yield note("permissions", f"the group can {what} .env", "chmod 600 .env")
     else:
         yield ok("permissions", ".env is yours alone")
 
@@ -130,16 +129,26 @@ def _keys(
 
 
 def _proxies(settings: Settings | None, environ: Mapping[str, str]) -> Iterator[Check]:
-    for provider in settings.providers if settings else ():
-        try:
-            proxy = proxy_for(provider.base_url, environ)
-        except ConfigError as error:
-            yield finding("proxy", f"{provider.name}: {error}", error.hint)
-            continue
-        if proxy is None:
-            yield ok("proxy", f"{provider.name}: none")
-        else:
-            yield note("proxy", f"{provider.name}: through {_without_credentials(proxy)}")
+    """Look at each provider's; without a configuration, at what any of them would go through."""
+    if settings is None:
+        of_any = _proxy("any provider", _ANY_PROVIDER, environ)
+        yield from [] if of_any.gravity is Gravity.OK else [of_any]
+        return
+    for provider in settings.providers:
+        yield _proxy(provider.name, provider.base_url, environ)
+
+
+_ANY_PROVIDER = "https://provider.invalid"
+
+
+def _proxy(name: str, url: str, environ: Mapping[str, str]) -> Check:
+    try:
+        proxy = proxy_for(url, environ)
+    except ConfigError as error:
+        return finding("proxy", f"{name}: {error}", error.hint)
+    if proxy is None:
+        return ok("proxy", f"{name}: none")
+    return note("proxy", f"{name}: through {_without_credentials(proxy)}")
 
 
 def _without_credentials(proxy: str) -> str:
@@ -148,12 +157,13 @@ def _without_credentials(proxy: str) -> str:
 
 
 def _open_files(settings: Settings | None) -> Check:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = open_files.attainable()
     run = settings.run if settings else RunSettings()
-    needed = run.concurrency + SPARE_FILES
-    if soft == resource.RLIM_INFINITY:
+    needed = open_files.needed(run.concurrency)
+    if allowed is None:
         return ok("open files", "no limit")
-    text = f"{soft:,} allowed; concurrency {run.concurrency:,} needs about {needed:,}"
-    if soft < needed:
-        return finding("open files", text, f"`ulimit -n {needed}`, or a smaller `-c`")
+    text = f"{allowed:,} allowed; concurrency {run.concurrency:,} needs about {needed:,}"
+    if allowed < needed:
+        hint = f"`ulimit -n {needed}`, or a smaller `-c`: a run would lower it by itself"
+        return finding("open files", text, hint)
     return ok("open files", text)

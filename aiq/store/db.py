@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, LiteralString, TypeAlias
 
@@ -88,6 +88,15 @@ class Database:
             with contextlib.suppress(StoreError):
                 await self.rows("ROLLBACK")
             raise
+
+    async def teach(self, name: str, function: Callable[[Any], Any]) -> None:
+        """Let statements call a function of one argument that depends on nothing else."""
+        with translated(self.path):
+            await self._connection.create_function(name, 1, function, deterministic=True)
+
+    async def interrupt(self) -> None:
+        """Break off the statement at work, which fails: for readers whose user will not wait."""
+        await self._connection.interrupt()
 
     async def close(self) -> None:
         """Close the connection; the thread ends."""

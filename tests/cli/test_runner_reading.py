@@ -1,7 +1,9 @@
 """The commands that read: `status`, `export`, `show`, `check`, `init`, and help."""
 
 import json
+import sqlite3
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,24 @@ def test_check_needs_no_provider_and_leaves_nothing(aiq: Aiq, folder: Path) -> N
     (folder / "aiq.toml").unlink()
     assert aiq("check", "prompts.jsonl").exit_code == 0
     assert {path.name for path in folder.iterdir()} == {"prompts.jsonl"}
+
+
+def test_doctor_verifies_the_database_it_is_given(aiq: Aiq, folder: Path) -> None:
+    """A line a rule, as for the other checks; what is wrong counts and names the jobs."""
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    verified = aiq("doctor", "--verify", "aiq.db", "--db", "other.db")
+    *lines, empty, last = verified.stdout.splitlines()
+    assert (verified.exit_code, empty, last) == (0, "", "nothing to be put right")
+    assert {line.split()[0] for line in lines} == {"ok"}
+    assert "aiq.db, schema 2: 3 jobs, 3 attempts, 3 answers" in lines[0]
+    with closing(sqlite3.connect(folder / "aiq.db")) as connection, connection:
+        connection.execute("UPDATE answer SET digest = zeroblob(32) WHERE job_id < 3")
+    verified = aiq("doctor", "--verify", "aiq.db", "--json")
+    told = json.loads(verified.stdout)
+    assert (verified.exit_code, told["findings"]) == (1, 1)
+    [wrong] = [check for check in told["checks"] if check["gravity"] == "finding"]
+    assert (wrong["name"], wrong["count"], wrong["samples"]) == ("digests", 2, ["one", "two"])
+    assert not (folder / "other.db").exists()
 
 
 def test_init_writes_what_run_can_read(aiq: Aiq, folder: Path) -> None:

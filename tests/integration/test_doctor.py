@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import pytest
 from aiq.errors import ExitCode
 from aiq.run.database_checks import DISK_FULL_BYTES, DISK_LOW_BYTES, disk_check
 from aiq.run.diagnosis import Check, Diagnosis, Gravity
-from aiq.run.doctor import SPARE_FILES, diagnose
+from aiq.run.doctor import diagnose
+from aiq.run.open_files import needed
 from aiq.store.db import Database
 from aiq.store.inspection import has_wal_defect
 from aiq.store.lock import RunLock
@@ -116,9 +116,17 @@ async def test_a_configuration_that_was_named_must_exist(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("mode", "expected"),
-    [(0o600, Gravity.OK), (0o640, Gravity.NOTE), (0o644, Gravity.FINDING)],
+    [
+        (0o600, Gravity.OK),
+        (0o640, Gravity.NOTE),
+        (0o620, Gravity.NOTE),
+        (0o644, Gravity.FINDING),
+        (0o602, Gravity.FINDING),
+    ],
 )
-async def test_who_can_read_the_keys(tmp_path: Path, mode: int, expected: Gravity) -> None:
+async def test_who_can_read_or_change_the_keys(
+    tmp_path: Path, mode: int, expected: Gravity
+) -> None:
     (tmp_path / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")
     (tmp_path / ".env").chmod(mode)
     assert gravity(await examined(tmp_path), "permissions") is expected
@@ -161,21 +169,46 @@ async def test_the_proxy_in_force_is_shown_without_its_password(
     assert "word" not in json.dumps(found.to_json())
 
 
-@pytest.fixture
-def few_files() -> Iterator[int]:
-    """A limit on open files, lowered for one test."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (160, hard))
-    yield 160
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, []),
+        (
+            {"HTTPS_PROXY": "http://user:word@h:3128"},
+            [(Gravity.NOTE, "any provider: through http://h:3128")],
+        ),
+    ],
+)
+async def test_a_proxy_is_shown_before_there_is_a_configuration(
+    tmp_path: Path, environ: dict[str, str], expected: list[tuple[Gravity, str]]
+) -> None:
+    """A first `run -p` would go through it."""
+    found = await examined(tmp_path, **environ)
+    assert [(one.gravity, one.text) for one in checks(found, "proxy")] == expected
 
 
-async def test_too_few_open_files_for_the_concurrency(tmp_path: Path, few_files: int) -> None:
-    """The default of 128 needs more; the 32 of the configuration do not."""
-    assert 32 + SPARE_FILES <= few_files < 128 + SPARE_FILES
-    assert gravity(await examined(tmp_path), "open files") is Gravity.FINDING
+@pytest.mark.parametrize(
+    ("limits", "of_default", "of_fewer"),
+    [
+        ((160, 160), Gravity.FINDING, Gravity.OK),
+        ((160, needed(128) - 1), Gravity.FINDING, Gravity.OK),
+        ((160, needed(128)), Gravity.OK, Gravity.OK),
+        ((160, resource.RLIM_INFINITY), Gravity.OK, Gravity.OK),
+        ((needed(32) - 1, needed(32) - 1), Gravity.FINDING, Gravity.FINDING),
+    ],
+)
+async def test_too_few_open_files_for_the_concurrency(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: tuple[int, int],
+    of_default: Gravity,
+    of_fewer: Gravity,
+) -> None:
+    """What counts is what a run may ask for: for the default of 128, for the 32 of a file."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    assert gravity(await examined(tmp_path), "open files") is of_default
     (tmp_path / "aiq.toml").write_text(CONFIG)
-    assert gravity(await examined(tmp_path, GATEWAY_KEY=KEY), "open files") is Gravity.OK
+    assert gravity(await examined(tmp_path, GATEWAY_KEY=KEY), "open files") is of_fewer
 
 
 @pytest.mark.parametrize(
@@ -192,6 +225,18 @@ def test_room_on_the_disk(
     usage = shutil.disk_usage(tmp_path)._replace(free=free)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert disk_check(tmp_path / "aiq.db").gravity is expected
+
+
+async def test_what_a_run_could_not_write(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be read, but a run would end at once: the database, and the directory around it."""
+    await factories.seed(database, ["x"])
+    monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
+    found = await examined(tmp_path)
+    assert text(found, "disk") == f"you cannot write in {tmp_path}"
+    assert "you cannot write it" in text(found, "database")
+    assert found.findings == 2
 
 
 async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
@@ -313,4 +358,11 @@ async def test_the_object_for_scripts(tmp_path: Path) -> None:
     found = (await examined(tmp_path)).to_json()
     assert found["findings"] == 0
     first: dict[str, Any] = found["checks"][0]
-    assert first == {"name": "aiq", "gravity": "ok", "text": first["text"], "hint": None}
+    assert first == {
+        "name": "aiq",
+        "gravity": "ok",
+        "text": first["text"],
+        "hint": None,
+        "count": None,
+        "samples": (),
+    }

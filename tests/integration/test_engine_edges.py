@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from aiq.errors import ExitCode
+from aiq.run.read_ahead import ReadAhead
 from aiq.run.request import Flags
 from tests.support.fault_server import FaultServer
-from tests.support.replies import Reply
-from tests.support.sessions import Bench, batch_line, hurried, prompts, provider
+from tests.support.replies import Reply, Seen
+from tests.support.sessions import Bench, LoopClock, batch_line, hurried, prompts, provider
 
 
 class CountingSelector(selectors.DefaultSelector):
@@ -91,6 +97,83 @@ async def test_trials_are_not_all_made_with_one_job(tmp_path: Path) -> None:
         assert sum(asked) >= 5
         assert len(asked) >= 2
         assert max(asked) <= 0.75 * sum(asked)
+
+
+@hurried
+async def test_a_bad_trial_never_counts_against_its_job(tmp_path: Path) -> None:
+    """Of three counted attempts a job has two left after an error and a bad trial, not one."""
+    tried: list[str] = []
+
+    def script(seen: Seen) -> Reply | None:
+        if seen.number == 6:
+            tried.append(seen.prompt)
+        is_its_next = seen.prompt in tried and seen.nth <= 3
+        return Reply.error(500) if seen.number <= 6 or is_its_next else None
+
+    async with FaultServer(script) as server:
+        run = {"concurrency": 5, "max_attempts": 3, "max_wait_s": 600.0}
+        bench = Bench(tmp_path, a=provider(server), run=run)
+        await bench.run(prompts(5))
+    assert bench.states() == {"succeeded": 5}
+    assert [kind for _, kind in bench.attempts(tried[0])] == [*["server_error"] * 3, "ok"]
+    assert bench.rows("SELECT count(*) FROM attempt WHERE flags & 4") == [(1,)]
+
+
+@hurried
+async def test_a_clock_that_goes_back_asks_nobody_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job put back is remembered by this run; by the clock it was put back before the run."""
+    now_us = LoopClock().utc_us()
+    asked = iter([now_us])
+    monkeypatch.setattr(LoopClock, "utc_us", lambda _: next(asked, now_us - 3_600_000_000))
+    monkeypatch.setattr("aiq.run.read_ahead.BLOCKED_FACTOR", 1)
+    monkeypatch.setattr("aiq.run.pool.ReadAhead", functools.partial(reading_late, ReadAhead))
+    async with FaultServer(lambda s: Reply.error(500) if fails(s) else None) as server:
+        bench = Bench(tmp_path, a=provider(server), run={"concurrency": 2, "max_wait_s": 600.0})
+        result = await bench.run(prompts(30))
+        assert (result.exit_code, len(server.ledger)) == (ExitCode.OK, 50)
+
+
+def fails(seen: Seen) -> bool:
+    """Twenty of thirty prompts fail at first."""
+    return seen.nth == 1 and int(seen.prompt[1:]) < 20
+
+
+def reading_late(kind: type[ReadAhead], *arguments: Any, jobs: int) -> ReadAhead:
+    """Read on only when few still wait, so that a page follows what was put back."""
+    return kind(*arguments, jobs=min(jobs, 25))
+
+
+async def test_nothing_is_sent_to_one_that_fell_while_the_lease_was_committed(
+    tmp_path: Path,
+) -> None:
+    """The commit takes its time, and in it the purse turns out to be empty: the attempt is free."""
+    good, broke = asyncio.Event(), asyncio.Event()
+    replies = [Reply(until=good), Reply.error(402, until=broke)]
+    async with FaultServer(replies) as server:
+        bench = Bench(tmp_path, a=provider(server), run={"concurrency": 2})
+        running = asyncio.create_task(bench.run(prompts(6)))
+        await server.seen(2)
+        with closing(sqlite3.connect(bench.database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for gate, answers in ((good, 1), (broke, 2)):
+                gate.set()
+                await server.answered(answers)
+                await passes(100)  # in which the next job is leased, and then waits for its commit
+            other.execute("ROLLBACK")
+        result = await running
+        assert (result.exit_code, len(server.ledger)) == (ExitCode.NO_PROVIDER, 2)
+    assert bench.states() == {"succeeded": 1, "pending": 5}
+    assert bench.rows("SELECT billed, cost_nano FROM attempt WHERE kind = 'cancelled'") == [
+        ("no", 0)
+    ]
+
+
+async def passes(count: int) -> None:
+    """Let the event loop go round so many times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 @hurried

@@ -74,3 +74,19 @@ async def test_what_was_possibly_paid_is_not_spent_twice(tmp_path: Path) -> None
         assert told["possibly_paid"]["requests"] == fleet["a"].bad() > 0
         assert fleet.good() * ANSWER_NANO < taken(fleet) <= 60 * ANSWER_NANO
         assert told["cost_total_usd"] == fleet.good() * ANSWER_NANO / 1e9
+
+
+@hurried
+async def test_a_reply_dearer_than_its_worst_case_ends_all_sending(tmp_path: Path) -> None:
+    """What was promised cannot be kept any more: the run stops, and says whose reply it was."""
+
+    def dear(_at: float, seen: Seen) -> Reply:
+        return Reply.chat("text", usage=(10, 100_000)) if seen.number == 3 else ANSWER
+
+    tempers: dict[str, Temper] = {"a": dear}
+    run = {"concurrency": 2} | limit(10_000)
+    async with scripted_fleet(tmp_path, tempers, run=run, keys=CAPPED) as fleet:
+        result = await fleet.bench.run(prompts(50))
+        assert result.exit_code is ExitCode.BUDGET
+        assert result.message == "a reply of a cost more than the worst case allows"
+        assert len(fleet.servers["a"].ledger) <= 4

@@ -153,7 +153,9 @@ async def test_possibly_paid_is_kept_apart(
     max_usd = told["possibly_paid"]["max_usd"]
     assert max_usd == (None if most is None else pytest.approx(2 * most / 1e6))
     assert told["cost_complete"] is (keys.get("price", 1) is not None)
-    assert bench.rows("SELECT count(*) FROM attempt WHERE billed = 'maybe'") == [(2,)]
+    assert bench.rows(
+        "SELECT count(*), count(cost_nano), count(price_source) FROM attempt WHERE billed = 'maybe'"
+    ) == [(2, 0, 0)]
 
 
 async def test_refusals_cost_nothing(tmp_path: Path) -> None:

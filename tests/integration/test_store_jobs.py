@@ -116,6 +116,19 @@ async def test_an_old_lease_moves_nothing(
     assert dump(database_path) == before
 
 
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED, JobState.PENDING])
+async def test_an_attempt_moves_only_the_job_that_it_holds(
+    database: Database, database_path: Path, state: JobState
+) -> None:
+    """Both attempts are open and both jobs are running: the lease alone tells whose is whose."""
+    first, second = await seed(database, ["a", "b"])
+    await write(database, lease(1, first), lease(2, second))
+    before = dump(database_path)
+    with pytest.raises(StaleWrite):
+        await write(database, settle(1, second, state))
+    assert dump(database_path) == before
+
+
 @pytest.mark.parametrize("number", [0, 1, 3])
 async def test_attempts_are_numbered_without_gaps(
     database: Database, database_path: Path, number: int

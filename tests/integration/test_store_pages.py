@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aiq.model import JobState, Kind
+from aiq.run.settlement import BAD_TRIAL
 from aiq.store import batches, jobs, runs
 from aiq.store.db import Database
 from aiq.store.jobs import Cursor, PendingJob, Scope
@@ -157,7 +158,7 @@ async def test_what_this_run_releases_is_not_read_again(database: Database) -> N
 
 
 async def test_a_history_is_rebuilt_from_the_ledger(database: Database) -> None:
-    """Only what the provider did, and what counts: no aborts, no refusals that passed."""
+    """Only what the provider did and what counts: no abort, bad trial or refusal that passed."""
     (job_id,) = await seed(database, ["a"])
     await write(database, NewCandidate(2, "b", "openai", "m"))
     ends: list[tuple[str, str | None]] = [
@@ -173,8 +174,11 @@ async def test_a_history_is_rebuilt_from_the_ledger(database: Database) -> None:
     for number, (kind, cause) in enumerate(ends, start=1):
         await write(database, lease(number, job_id, number=number))
         await write(database, settle(number, job_id, JobState.PENDING, kind=kind, cause=cause))
+    number = len(ends) + 1
+    await write(database, lease(number, job_id, number=number))
+    await write(database, settle(number, job_id, JobState.PENDING, flags=BAD_TRIAL))
     (found,) = await read_all(database)
-    assert found.attempts == len(ends)
+    assert found.attempts == number
     assert found.history == Counter(
         {
             ("a", Kind.SERVER_ERROR): 2,

@@ -153,6 +153,43 @@ async def test_a_group_grows_while_a_commit_runs(database: Database, database_pa
     assert sizes == [1, 300]
 
 
+async def test_a_group_waits_for_what_is_just_arriving(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replies that come one by one share a commit; after two quiet passes it is made."""
+    monkeypatch.setattr("aiq.store.writer.GROUP_S", 3600.0)
+    ids = await jobs_of(database, 20)
+    sizes: list[int] = []
+    async with writing(database, lambda writes: sizes.append(len(writes))) as writer:
+        for job_id in ids[1:]:
+            writer.submit(lease(job_id, job_id))
+            await asyncio.sleep(0)
+        await writer.lease(lease(ids[0], ids[0]))
+    assert sizes == [20]
+
+
+async def test_a_group_is_closed_by_its_size_or_by_the_clock_at_the_latest(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much keeps arriving, who came first does not wait for the last."""
+    ids = await jobs_of(database, 200)
+    sizes: list[int] = []
+    async with writing(database, lambda writes: sizes.append(len(writes))) as writer:
+        monkeypatch.setattr("aiq.store.writer.GROUP_S", 3600.0)
+        for job_id in ids[:100]:
+            writer.submit(lease(job_id, job_id))
+            await asyncio.sleep(0)
+        await writer.lease(lease(ids[100], ids[100]))
+        assert sizes[0] == 64
+        monkeypatch.setattr("aiq.store.writer.GROUP_S", 0.0)
+        before = len(sizes)
+        for job_id in ids[101:120]:
+            writer.submit(lease(job_id, job_id))
+            await asyncio.sleep(0)
+        await writer.lease(lease(ids[120], ids[120]))
+        assert sizes[before] < 20
+
+
 async def test_an_attempt_given_up_at_once_is_begun_and_ended_in_order(
     database: Database, database_path: Path
 ) -> None:

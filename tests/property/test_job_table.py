@@ -29,7 +29,9 @@ from hypothesis.stateful import (
 from aiq.errors import StoreError
 from aiq.model import JobState
 from aiq.prompts.shapes import parse
+from aiq.run.diagnosis import Gravity
 from aiq.run.request import Flags, Overlay, fingerprint
+from aiq.run.verification import verify
 from aiq.store import jobs, runs
 from aiq.store.db import Database, open_for_run
 from aiq.store.writes import Reject, Settle, StaleWrite
@@ -82,8 +84,11 @@ class JobTable(RuleBasedStateMachine):
         return self.reader.execute(sql).fetchall()
 
     def teardown(self) -> None:
+        """Whatever happened, the product's own checker has nothing against it."""
         self.reader.close()
         self.run(self.database.close())
+        found = self.run(verify(self.path))
+        assert [check.text for check in found.checks if check.gravity is Gravity.FINDING] == []
         self.loop.close()
         self.directory.cleanup()
 

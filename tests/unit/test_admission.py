@@ -78,6 +78,16 @@ def test_what_was_never_sent_gives_all_back() -> None:
     assert access(one, 0.0, NOTHING).at <= max(before, 0.0)
 
 
+def test_a_failure_to_connect_gives_back_what_was_never_used() -> None:
+    """The server has seen nothing of it, so that it is none of the minute's requests or tokens."""
+    one = candidate(of=account(rates=RateLimits(tokens=60_000)))
+    whole = Estimate(10_000, 0)
+    admission = admit(one, 0.0, whole, size=40)
+    assert access(one, 1.0, whole).at > 1.0
+    ended(admission, Kind.CONNECT, now=1.0)
+    assert access(one, 1.0, whole).at <= 1.0
+
+
 @pytest.mark.parametrize(
     ("kind", "facts", "is_own"),
     [(Kind.RATE_LIMITED, {"retry_after_s": 7.0}, False), (Kind.OK, {}, True)],
@@ -295,3 +305,13 @@ def test_a_call_from_before_is_withheld_from_a_breaker_that_is_half_open() -> No
     taken(one, 100.0)
     assert one.channel.breaker.state is State.HALF_OPEN
     assert why_not_send(early, 100.0) == "not sent: the provider began to fail"
+
+
+def test_an_account_whose_round_has_ended_of_its_own_has_room_again() -> None:
+    """Answers may take minutes; the limit doubles after five seconds without congestion."""
+    one = candidate(limit=100, of=account(ceiling=100, adaptive=True))
+    for _ in range(16):
+        taken(one)
+    assert access(one, 4.9, NOTHING) == (5.0, True)
+    assert access(one, 5.0, NOTHING).at <= 5.0
+    assert one.standing.account.concurrency.limit == 32

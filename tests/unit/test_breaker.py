@@ -362,20 +362,6 @@ def test_time_backwards_does_no_harm() -> None:
     scene.play((40.0, "4 bad", OPEN, 55.0), (55.0, "3 good", CLOSED, 55.0))
 
 
-def test_isolated_by_hand_it_refuses_until_it_is_closed_by_hand() -> None:
-    """Late outcomes and even the want of any other candidate do not move it."""
-    scene = Scene()
-    scene.act(0.0, "start a")
-    scene.breaker.isolate()
-    scene.play((1.0, "a good", OPEN, math.inf))
-    assert scene.breaker.ready_at(1e6, alone=True) == math.inf
-    assert scene.breaker.until(1.0) is None
-    scene.breaker.close(2.0)
-    scene.play((2.0, "1 good", CLOSED, 2.0))
-    assert scene.breaker.openings == 0
-    scene.play((2.0, "5 connect", OPEN, 17.0))
-
-
 @pytest.mark.parametrize(
     ("calls", "reason"),
     [

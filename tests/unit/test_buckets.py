@@ -117,3 +117,17 @@ def test_time_running_backwards_is_time_standing_still() -> None:
     assert bucket.ready_at(50.0, 1) - 50.0 == pytest.approx(later - 100.0)
     bucket.take(50.0, 1)
     assert bucket.ready_at(100.0, 1) > later
+
+
+@pytest.mark.parametrize(
+    ("estimated", "real", "wanted", "ready_at"),
+    [(5, 30, 55, 123.0), (30, 5, 40, 75.0)],
+)
+def test_what_was_corrected_leaves_the_minute_as_what_it_really_was(
+    estimated: int, real: int, wanted: int, ready_at: float
+) -> None:
+    """Else every wrong estimate would stay in the count for good, in one direction or the other."""
+    bucket = Bucket(60, burst=1 / 6)
+    bucket.correct(1.0, bucket.take(0.0, estimated), real - estimated)
+    bucket.take(62.0, 10)
+    assert bucket.ready_at(75.0, wanted) == ready_at

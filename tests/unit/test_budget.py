@@ -37,6 +37,7 @@ def test_what_fits(committed: int, bounds: list[int | None], fits: list[bool]) -
     [
         (Billed.YES, 7, 7),
         (Billed.YES, 0, 0),
+        (Billed.YES, 30, 30),
         (Billed.YES, None, 30),
         (Billed.MAYBE, None, 30),
         (Billed.MAYBE, 7, 30),
@@ -60,3 +61,19 @@ def test_a_reply_dearer_than_its_bound_ends_all_sending() -> None:
     budget.settle(10, Billed.YES, 11)
     assert budget.is_overrun
     assert not budget.reserve(0)
+
+
+@pytest.mark.parametrize(("limit", "bound"), [(None, 5), (None, None), (100, None)])
+def test_what_was_never_set_aside_changes_nothing(limit: int | None, bound: int | None) -> None:
+    """Without a limit, or for an attempt whose worst case nobody knew."""
+    budget = Budget(limit, committed_nano=40)
+    budget.settle(bound, Billed.YES, 7)
+    assert (budget.committed_nano, budget.reserved_nano, budget.is_overrun) == (40, 0, False)
+
+
+def test_what_was_refused_is_remembered_and_changes_nothing() -> None:
+    """The amount tells the user how much more it would take."""
+    budget = Budget(100, committed_nano=60)
+    assert not budget.reserve(41)
+    assert (budget.refused_nano, budget.reserved_nano) == (41, 0)
+    assert budget.reserve(40)

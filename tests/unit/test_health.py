@@ -221,3 +221,15 @@ def test_nothing_measured_is_none_and_not_zero(history: list[tuple[str, float | 
     assert found.mean is found.p50 is found.p99 is None
     assert found.availability == (0.0 if history else None)
     assert found.to_json()["latency_ms"] == dict.fromkeys(("mean", "p50", "p95", "p99"))
+
+
+def test_a_level_as_the_contract_writes_it() -> None:
+    """Milliseconds to a tenth; unknown is null."""
+    assert health.passed(Level.API, "it lists 2 models", 2.345).to_json() == {
+        "level": 2,
+        "name": "api",
+        "ok": True,
+        "latency_ms": 2.3,
+        "detail": "it lists 2 models",
+    }
+    assert NO_MODEL.to_json()["latency_ms"] is NO_MODEL.to_json()["ok"] is None

@@ -129,6 +129,10 @@ def test_the_only_provider_gets_one_more_chance_after_a_bad_response(
     assert after(Kind.BAD_RESPONSE, times(number, Kind.BAD_RESPONSE), alone=True) == expected
 
 
+def test_with_another_provider_left_two_bad_responses_do_not_fail_the_job() -> None:
+    assert after(Kind.BAD_RESPONSE, times(2, Kind.BAD_RESPONSE)) == Again(2.0)
+
+
 def test_server_errors_of_the_only_provider_have_all_five() -> None:
     assert isinstance(after(Kind.SERVER_ERROR, times(4, Kind.SERVER_ERROR), alone=True), Again)
 

@@ -8,6 +8,7 @@ import pytest
 
 from aiq.model import Kind
 from aiq.policy.admission import Candidate
+from aiq.policy.breaker import State, Verdict
 from aiq.policy.limits import NOTHING
 from aiq.policy.retry import History
 from aiq.policy.routing import Go, Never, Route, Wait, eligible, is_alone, route
@@ -207,3 +208,33 @@ def test_a_model_of_the_command_line_that_nobody_serves_fails_no_job() -> None:
     assert chosen([], names_model=False) == Never(
         None, "no provider serves the model that is asked for"
     )
+
+
+def test_a_prompt_that_no_wire_format_has_words_for_fails() -> None:
+    """That of one provider alone only excludes that one."""
+    a, b = candidate("a"), candidate("b")
+    past = history(("a", Kind.BAD_REQUEST))
+    assert chosen([a, b], past) == Go(b)
+    past["b", Kind.BAD_REQUEST] += 1
+    assert chosen([a, b], past) == Never(
+        Kind.BAD_REQUEST, "no provider's API can express this prompt"
+    )
+
+
+def broken(*candidates: Candidate) -> None:
+    """Open the breaker of each."""
+    for one in candidates:
+        breaker = one.channel.breaker
+        for _ in range(5):
+            breaker.settle(breaker.admit(0.0), Verdict.BAD, now=0.0, draw=0.5)
+        assert breaker.state is State.OPEN
+
+
+def test_while_every_breaker_is_open_each_gets_a_trial_now_and_then() -> None:
+    """After 5 s instead of 15; as long as one provider is well, the others rest."""
+    a, b, c = candidate("a"), candidate("b"), candidate("c")
+    broken(a, b)
+    assert chosen([a, b], now=4.9) == Wait(5.0)
+    assert chosen([a, b], now=5.0) == Go(a, alone=True)
+    cool(c, 60.0)
+    assert chosen([a, b, c], now=5.0) == Wait(15.0)

@@ -24,6 +24,11 @@ def note(slowness: Slowness, now: float, *latencies_s: float) -> None:
         slowness.note(latency_s, now=now, started=now - latency_s)
 
 
+def wants_trial(slowness: Slowness, now: float) -> bool:
+    """Whether a call should go to it although it is degraded."""
+    return slowness.is_degraded and slowness.next_trial_at(now) <= now
+
+
 def degraded() -> Slowness:
     """A provider of 50 ms that was found slow at the instant 10."""
     slowness = used_to(0.05)
@@ -107,29 +112,29 @@ def test_one_slow_call_in_ten_is_not_degraded() -> None:
 
 def test_a_healthy_provider_wants_no_trial_and_refuses_none() -> None:
     slowness = used_to(0.05)
-    assert not slowness.wants_trial(5.0)
+    assert not wants_trial(slowness, 5.0)
     assert slowness.next_trial_at(5.0) == 5.0
 
 
 def test_one_call_every_five_seconds_while_it_stays_slow() -> None:
     """The pause counts from the start of the trial before, and none starts while one is out."""
     slowness = degraded()
-    assert (slowness.next_trial_at(10.0), slowness.wants_trial(14.9)) == (15.0, False)
-    assert slowness.wants_trial(15.0)
+    assert (slowness.next_trial_at(10.0), wants_trial(slowness, 14.9)) == (15.0, False)
+    assert wants_trial(slowness, 15.0)
     slowness.trial_started(15.0)
     assert slowness.next_trial_at(15.0) == 45.0
     slowness.note(1.0, now=16.0, started=15.0)
     assert slowness.next_trial_at(16.0) == 20.0
     slowness.trial_started(20.0)
     slowness.note(8.0, now=28.0, started=20.0)
-    assert slowness.wants_trial(28.0)
+    assert wants_trial(slowness, 28.0)
 
 
 def test_an_abandoned_trial_does_not_end_the_trials() -> None:
     slowness = degraded()
     slowness.trial_started(15.0)
-    assert not slowness.wants_trial(44.9)
-    assert slowness.wants_trial(45.0)
+    assert not wants_trial(slowness, 44.9)
+    assert wants_trial(slowness, 45.0)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +151,7 @@ def test_well_again_at_three_fast_of_the_last_four(trials: str, *, is_degraded: 
         now += latency_s
         slowness.note(latency_s, now=now, started=now - latency_s)
         if slowness.is_degraded and trial == "f":
-            assert slowness.wants_trial(now)
+            assert wants_trial(slowness, now)
     assert slowness.is_degraded is is_degraded
 
 

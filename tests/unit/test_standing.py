@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aiq.model import Kind
+from aiq.policy.breaker import State, Verdict
 from aiq.policy.standing import Condition, Standing, Status
 from tests.support.factories import account, outcome, standing
 
@@ -151,3 +152,51 @@ def test_what_concerns_a_whole_account_says_so() -> None:
     shared.disabled = None
     shared.limits.cooldown.until = 5.0
     assert other.condition(1.0).reason == "rate limited (all of account TEAM_KEY)"
+
+
+def test_a_breaker_takes_up_what_an_earlier_run_knew_of_it() -> None:
+    """Of that model alone, and the channel is the same one every time."""
+    one = standing()
+    one.remember({"m": 2})
+    assert one.channel("m").breaker.openings == 2
+    assert one.channel("m").breaker.state is State.HALF_OPEN
+    assert one.channel("n").breaker.state is State.CLOSED
+    assert one.channel("m") is one.channel("m")
+
+
+def test_one_that_answers_is_healthy() -> None:
+    one = standing()
+    one.channel("m")
+    settle(one, Kind.OK)
+    assert one.condition(0.0) == Condition(Status.HEALTHY)
+
+
+def test_a_provider_is_open_if_all_its_models_are() -> None:
+    """One that was never asked is not."""
+    one = standing()
+    assert not one.is_open
+    for model in ("m", "n"):
+        broken(one, model)
+        assert one.is_open
+    one.channel("o")
+    assert not one.is_open
+
+
+def test_of_several_models_the_worst_state_is_shown_by_name() -> None:
+    """Open is worse than half-open; a single model needs no name."""
+    one = standing()
+    one.remember({"half": 1})
+    one.channel("half")
+    assert one.condition(0.0) == Condition(Status.DEGRADED, "half-open: 0 of 4 trials good")
+    broken(one, "m")
+    found = one.condition(0.0)
+    assert found == Condition(Status.UNHEALTHY, "m: open after 5 bad calls in a row", 15.0)
+    assert one.condition(15.0).until is None, "it is due now"
+
+
+def broken(one: Standing, model: str) -> None:
+    """Open the breaker of a model."""
+    breaker = one.channel(model).breaker
+    for _ in range(5):
+        breaker.settle(breaker.admit(0.0), Verdict.BAD, now=0.0, draw=0.5)
+    assert breaker.state is State.OPEN

@@ -140,3 +140,20 @@ def test_one_that_is_only_explored_is_not_waited_for() -> None:
         )
         assert choice == Go(fast)
         strategy.started()
+
+
+@pytest.mark.parametrize("name", ["rank", "latency", "cost", "balanced"])
+def test_a_degraded_one_comes_last_but_for_a_trial_now_and_then(name: str) -> None:
+    """Whatever the strategy; from the instant of the trial until it has begun, it is as before."""
+    a, b = candidate("a", cost=1), candidate("b", cost=2)
+    slowness = a.channel.slowness
+    for _ in range(20):
+        slowness.note(0.1, now=0.0, started=0.0)
+    for _ in range(20):
+        slowness.note(20.0, now=20.0, started=0.0)
+    assert slowness.is_degraded
+    strategy = Strategy(name)  # type: ignore[arg-type] # parametrized
+    assert first(strategy, a, b, now=24.9) == "b"
+    assert first(strategy, a, b, now=25.0) == "a"
+    slowness.trial_started(25.0)
+    assert first(strategy, a, b, now=25.0) == "b"

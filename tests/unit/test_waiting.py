@@ -201,3 +201,22 @@ def test_a_million_jobs_of_one_lane_are_looked_at_once() -> None:
 def test_ids_are_shown_as_users_wrote_them_and_digests_as_hex() -> None:
     assert shown_key("row-1") == "row-1"
     assert shown_key(b"\x00\xff" * 8) == "00ff" * 8
+
+
+def test_of_two_lanes_alike_the_older_goes_first() -> None:
+    a, b, waiting = candidate("a"), candidate("b"), Waiting(Strategy())
+    for job_id, one in enumerate((a, b, a, b)):
+        waiting.add(job(job_id, one))
+    assert drain(waiting) == [0, 2, 1, 3]
+
+
+def test_the_bytes_of_what_waits_are_counted_until_it_goes() -> None:
+    """Reading ahead is bounded by them: a count that only grew would end it."""
+    a, waiting = candidate("a"), Waiting(Strategy())
+    waiting.add(job(1, a))
+    waiting.back_off(job(2, a), until=5.0)
+    assert waiting.bytes == 2 * 100
+    assert drain(waiting) == [1]
+    assert waiting.bytes == 100
+    assert drain(waiting, now=5.0) == [2]
+    assert waiting.bytes == 0
