@@ -23,6 +23,10 @@ class Clock:
         """Return the wall clock as microseconds since the epoch."""
         return time.time_ns() // 1000
 
+    def worked(self) -> float:
+        """Return the seconds of computing that this process has done; only differences count."""
+        return time.process_time()
+
     async def sleep(self, seconds: float) -> None:
         """Wait; interrupted only by cancellation."""
         await asyncio.sleep(seconds)

@@ -12,6 +12,9 @@ from collections.abc import Iterable, Iterator
 
 REDACTED = "[redacted]"
 
+_SHORTEST = 6
+_LONG = 16
+
 
 class Secret:
     """A key or a header value that must not leave the process except in its header."""
@@ -48,11 +51,11 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
-        values = {s.reveal() for s in secrets if len(s.reveal()) >= 6}
+        values = {s.reveal() for s in secrets if len(s.reveal()) >= _SHORTEST}
         spelled = {one for value in values for one in _spellings(value)}
         self._texts = sorted(spelled, key=len, reverse=True)
         self._bytes = [value.encode() for value in self._texts]
-        self._long = [value for value in self._bytes if len(value) >= 16]
+        self._long = [value for value in self._bytes if len(value) >= _LONG]
 
     def text(self, text: str) -> str:
         """Return the text without any secret."""
@@ -62,8 +65,10 @@ class Redactor:
         return text
 
     def body(self, body: bytes) -> bytes:
-        """Return the bytes without any secret."""
-        return _without(self._bytes, body)
+        """Return the bytes of a reply, or of its beginning, without any secret; nor half of one."""
+        body = _without(self._bytes, body)
+        begun = max((_begun_at_end(value, body) for value in self._bytes), default=0)
+        return body[:-begun] + REDACTED.encode() if begun else body
 
     def answer(self, body: bytes) -> bytes:
         """Return a reply without anything that is long enough to be a key."""
@@ -75,6 +80,12 @@ def _without(values: Iterable[bytes], body: bytes) -> bytes:
         if value in body:
             body = body.replace(value, REDACTED.encode())
     return body
+
+
+def _begun_at_end(value: bytes, body: bytes) -> int:
+    """Return how many bytes at the end of a body are the beginning of a value; few are a word."""
+    lengths = range(len(value) - 1, _SHORTEST - 1, -1)
+    return next((n for n in lengths if body.endswith(value[:n])), 0)
 
 
 def _spellings(value: str) -> Iterator[str]:

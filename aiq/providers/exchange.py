@@ -67,6 +67,17 @@ class Arrival:
     def body(self) -> bytes:
         return b"".join(self.chunks)
 
+    def start(self, size: int) -> bytes:
+        """Return at most so many bytes of the body, without putting all of it together."""
+        pieces: list[bytes] = []
+        left = size
+        for chunk in self.chunks:
+            pieces.append(chunk[:left])
+            left -= len(pieces[-1])
+            if left <= 0:
+                break
+        return b"".join(pieces)
+
 
 class CompleteResponse(httpx.Response):
     """
@@ -105,7 +116,7 @@ class BrokenReply(httpx.RemoteProtocolError):
         super().__init__(message, request=request)
         self.status_code = arrival.status_code or 0
         self.headers = arrival.headers
-        self.body = arrival.body[:KEPT_BODY_BYTES]
+        self.body = arrival.start(KEPT_BODY_BYTES)
         self.flaw = flaw
 
 

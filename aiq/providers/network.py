@@ -3,32 +3,29 @@ How far a connection to a server comes: its name, its port, its certificate.
 
 Asks nothing and sends nothing but the TLS greeting, so it costs nothing. Beside the transport
 because a person wants to know which step failed and how long each took, which an HTTP client does
-not say. Names are resolved on a thread that nobody waits for: a resolver that hangs can neither be
-cancelled nor may it hold up the end of the program.
+not say.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import os
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
+
+from aiq.providers.names import Resolver, look_up
 
 STAGGER_S = 0.25
 """A further address is tried when the one before has not answered for so long (RFC 8305)."""
 
 Stream: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Resolver: TypeAlias = Callable[..., list[Any]]
-"""`socket.getaddrinfo`, or what a test puts in its place."""
 
 
 class Step(NamedTuple):
@@ -128,28 +125,8 @@ def _context() -> ssl.SSLContext:
 
 
 async def _resolved(resolver: Resolver, host: str, port: int) -> list[tuple[str, int]]:
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[Any]] = loop.create_future()
-
-    def settle(found: list[Any] | Exception) -> None:
-        if answer.done():
-            return  # nobody waits any more
-        if isinstance(found, Exception):
-            answer.set_exception(found)
-        else:
-            answer.set_result(found)
-
-    def ask() -> None:
-        found: list[Any] | Exception
-        try:
-            found = resolver(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            found = error
-        with contextlib.suppress(RuntimeError):  # the loop ended before the resolver did
-            loop.call_soon_threadsafe(settle, found)
-
-    threading.Thread(target=ask, name="resolver", daemon=True).start()
-    return list(dict.fromkeys((one[4][0], one[4][1]) for one in await answer))
+    found = await look_up(host, port, resolver=resolver)
+    return list(dict.fromkeys((one[4][0], one[4][1]) for one in found))
 
 
 async def _first_stream(addresses: Sequence[tuple[str, int]]) -> Stream:

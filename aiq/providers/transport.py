@@ -20,12 +20,16 @@ import re
 import socket
 import ssl
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeAlias
 
 import aiohttp  # noqa: TID251 - this module is the one door
 import httpx
 import yarl
-from aiohttp.connector import Connection  # noqa: TID251 - this module is the one door
+from aiohttp.abc import AbstractResolver, ResolveResult  # noqa: TID251
+from aiohttp.client_proto import ResponseHandler  # noqa: TID251
+from aiohttp.connector import Connection  # noqa: TID251
+from aiohttp.http import HttpProcessingError, RawResponseMessage  # noqa: TID251
 from multidict import CIMultiDict
 
 from aiq.model import Flaw
@@ -38,12 +42,14 @@ from aiq.providers.exchange import (
     UndecodableReply,
     Withheld,
 )
+from aiq.providers.names import look_up
+from aiq.providers.room import Room, Share
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Cap of a reply's body, as sent and as decoded."""
 
-MAX_HEADER_BYTES = 64 * 1024
-"""Cap of the status line and of each header; aiohttp counts 128 of them."""
+MAX_HEAD_BYTES = 64 * 1024
+"""Cap of all that comes before the body: interim replies, status line and headers together."""
 
 KEEPALIVE_S = 15.0
 """An idle connection older than this is not reused: servers and NATs drop them unannounced."""
@@ -59,6 +65,7 @@ _KEEPALIVE_OPTIONS = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT
 _LARGE_BODY_BYTES = 1024 * 1024
 """aiohttp warns about larger `bytes` and writes them at once; a file object goes in parts."""
 
+_NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _FRAMING = (b"content-length", b"transfer-encoding")
 _VISIBLE = re.compile(rb"[\t\x20-\x7e]*")
@@ -106,6 +113,7 @@ class SocketTransport(httpx.AsyncBaseTransport):
         self._connect_timeout_s = connect_timeout_s
         self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
+        self._room = Room()
         self._checked: tuple[list[tuple[bytes, bytes]], CIMultiDict[str]] = ([], CIMultiDict())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -130,7 +138,7 @@ class SocketTransport(httpx.AsyncBaseTransport):
             raise _translated(error, request) from error
         arrival.status_code = reply.status
         arrival.raw_headers = reply.raw_headers
-        await _receive(reply, arrival, request)
+        await _receive(reply, arrival, request, Share(self._room))
         return _complete(reply, arrival, request)
 
     def _headers(self, request: httpx.Request) -> CIMultiDict[str]:
@@ -172,14 +180,75 @@ class _GatedConnector(aiohttp.TCPConnector):
         return connection
 
 
+class _Protocol(ResponseHandler):
+    """
+    Gives a reply up whose head does not end.
+
+    aiohttp bounds each line and the number of headers, which together are megabytes a reply, and
+    takes interim replies (1xx) without end.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._is_in_head = False
+        self._head_bytes = 0
+
+    def set_response_params(self, **params: Any) -> None:
+        self._is_in_head, self._head_bytes = True, 0
+        super().set_response_params(**params)
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        message: RawResponseMessage = data[0]
+        if message.code >= 200 or message.code == 101:
+            self._is_in_head = False
+        super().feed_data(data, size)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._is_in_head:
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES and self.transport is not None:
+            self.transport.close()
+            message = f"more than {MAX_HEAD_BYTES} bytes before the body"
+            self.set_exception(HttpProcessingError(message=message))
+
+
+class _Resolver(AbstractResolver):
+    """Resolves names without the event loop's pool of threads, whose end has to be waited for."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await look_up(host, port, family=family, flags=socket.AI_ADDRCONFIG)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=socket.getnameinfo(address, _NUMERIC)[0],  # with the scope, where it has one
+                port=address[1],
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
 def _new_session(connect_timeout_s: float, proxy: str | None) -> aiohttp.ClientSession:
+    connector = _GatedConnector(
+        limit=0,
+        keepalive_timeout=KEEPALIVE_S,
+        ttl_dns_cache=DNS_TTL_S,
+        socket_factory=_new_socket,
+        resolver=_Resolver(),
+    )
+    # There is no public way to choose the protocol of a connection.
+    connector._factory = partial(_Protocol, asyncio.get_running_loop())  # type: ignore[assignment] # noqa: SLF001
     session = aiohttp.ClientSession(
-        connector=_GatedConnector(
-            limit=0,
-            keepalive_timeout=KEEPALIVE_S,
-            ttl_dns_cache=DNS_TTL_S,
-            socket_factory=_new_socket,
-        ),
+        connector=connector,
         # A threshold below the limit would round it up to a whole second of the loop's clock.
         timeout=aiohttp.ClientTimeout(connect=connect_timeout_s, ceil_threshold=connect_timeout_s),
         proxy=proxy,
@@ -187,8 +256,8 @@ def _new_session(connect_timeout_s: float, proxy: str | None) -> aiohttp.ClientS
         skip_auto_headers=_ADDED_BY_AIOHTTP,
         auto_decompress=False,
         trust_env=False,
-        max_line_size=MAX_HEADER_BYTES,
-        max_field_size=MAX_HEADER_BYTES,
+        max_line_size=MAX_HEAD_BYTES,
+        max_field_size=MAX_HEAD_BYTES,
     )
     # A GET on a connection that turns out dead would be sent twice; there is no public switch.
     session._retry_connection = False  # noqa: SLF001
@@ -224,15 +293,18 @@ def _checked_headers(raw: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
     return headers
 
 
-async def _receive(reply: aiohttp.ClientResponse, arrival: Arrival, request: httpx.Request) -> None:
+async def _receive(
+    reply: aiohttp.ClientResponse, arrival: Arrival, request: httpx.Request, share: Share
+) -> None:
     """Read the body into `arrival`; the connection is back in the pool or closed afterwards."""
-    content, chunks, size = reply.content, arrival.chunks, 0
+    content, chunks = reply.content, arrival.chunks
     try:
         while not content.at_eof():
+            await share.turn()
             chunk = await (content.readany() if content.is_eof() else _next_chunk(reply))
             chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
+            share.take(len(chunk))
+            if share.size > MAX_BODY_BYTES:
                 raise BrokenReply(
                     f"the body is larger than {MAX_BODY_BYTES} bytes",
                     request=request,
@@ -241,12 +313,13 @@ async def _receive(reply: aiohttp.ClientResponse, arrival: Arrival, request: htt
                 )
     except _FAILURES as error:
         raise BrokenReply(
-            f"the reply broke off after {size} bytes of its body",
+            f"the reply broke off after {share.size} bytes of its body",
             request=request,
             arrival=arrival,
             flaw=Flaw.TRUNCATED,
         ) from error
     finally:
+        share.leave()
         if not reply.closed:
             reply.close()
 
@@ -304,7 +377,8 @@ def _reason(error: Exception) -> str:
         case aiohttp.ClientConnectorCertificateError():  # older ones have no `os_error`
             return _system_reason(error.certificate_error)
         case aiohttp.ClientConnectorError():
-            return _system_reason(error.os_error)
+            # One that ends inside the TLS greeting, of too old a version say, comes without words.
+            return _system_reason(error.os_error) or "the server broke the connection off"
         case aiohttp.ClientHttpProxyError():
             return f"HTTP {error.status}"
         case aiohttp.ClientResponseError():

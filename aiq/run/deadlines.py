@@ -4,7 +4,8 @@ Wall-clock limits of attempts, kept by one heartbeat instead of one timer each.
 Every quarter of a second the heartbeat looks at what is in flight. It notices when the process
 itself was stopped (a sleeping laptop, SIGSTOP): a beat that comes late by two seconds or more moves
 every deadline by as much, so that replies which already sit in the sockets are read before any
-deadline may fire.
+deadline may fire. Time in which the process computed is no such stop, or a server whose replies
+keep it busy could put its own deadline off for ever.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ class Deadlines:
 
     async def beat(self) -> None:
         """Run the heartbeat; it ends by being cancelled."""
-        last = self._clock.now()
+        last, worked = self._clock.now(), self._clock.worked()
         while True:
             await self._clock.sleep(BEAT_S)
-            now = self._clock.now()
-            self._check(now, stalled_s=now - last - BEAT_S)
-            last = now
+            now, working = self._clock.now(), self._clock.worked()
+            self._check(now, stalled_s=now - last - BEAT_S - (working - worked))
+            last, worked = now, working
 
     def _check(self, now: float, *, stalled_s: float) -> None:
         if stalled_s >= STALL_S:

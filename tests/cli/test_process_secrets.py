@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import stat
 from pathlib import Path
 
 import pytest
 
+from tests.support.canary import BOTH, ENV, HEADER, KEY, PLACES, leaks
 from tests.support.fault_server import FaultServer
 from tests.support.ledger import outcomes
-from tests.support.process import TERMINAL, Ended, Process, Workplace, contents
+from tests.support.process import TERMINAL, Process, Workplace, contents
 from tests.support.replies import Reply, Seen
-
-KEY = "sk-canary/4711+0815==abcdef"
-HEADER = "gate-token-canary-4711"
-FORMS = tuple(
-    value.encode()
-    for one in (KEY, HEADER)
-    for value in (one, one.replace("/", "\\/"), base64.b64encode(one.encode()).decode())
-)
-"""Plain, as JSON may escape it, and as a program may hide it from a search."""
 
 
 def echoing(seen: Seen) -> Reply | None:
     """Give the key back in every place where a server can."""
     if seen.nth > 1:
         return None
-    both = f"{KEY} {HEADER}"
     replies = {
-        "refused": Reply.error(401, message=f"Incorrect API key provided: {both}"),
-        "broken": Reply.error(500, code=KEY, message=f"upstream said no to {both}"),
-        "odd": Reply.error(400, kind=KEY, message=f"bad header {both}"),
-        "answered": Reply.chat(f"Your key is {both}"),
+        "refused": Reply.error(401, message=f"Incorrect API key provided: {BOTH}"),
+        "broken": Reply.error(500, code=KEY, message=f"upstream said no to {BOTH}"),
+        "odd": Reply.error(400, kind=KEY, message=f"bad header {BOTH}"),
+        "answered": Reply.chat(f"Your key is {BOTH}"),
         "escaped": Reply.text(
             b'{"choices": [{"message": {"content": "the key %s!"}, "finish_reason": "stop"}]}'
             % KEY.replace("/", "\\/").encode()
         ),
-        "page": Reply.html(200, body=f"<html>{both}</html>".encode()),
-        "cut": Reply.truncated(body=f'{{"choices": "{both}", "rest": "{"x" * 500}"}}'.encode()),
+        "page": Reply.html(200, body=f"<html>{BOTH}</html>".encode()),
+        "cut": Reply.truncated(body=f'{{"choices": "{BOTH}", "rest": "{"x" * 500}"}}'.encode()),
         "moved": Reply.html(302, headers={"location": f"http://127.0.0.1/?key={KEY}"}),
         "numbered": Reply.chat("fine", headers={"x-request-id": KEY}),
         "named": Reply.json(
@@ -58,22 +48,9 @@ JOBS += ["numbered", "named", "last"]
 
 
 def workplace(tmp_path: Path, server: FaultServer) -> Workplace:
-    table = {
-        "base_url": server.url,
-        "api_key_env": "CANARY_KEY",
-        "headers": {"X-Gate": "${CANARY_GATE}"},
-    }
-    place = Workplace(tmp_path, run={"concurrency": 1}, a=table)
-    place.env |= {"CANARY_KEY": KEY, "CANARY_GATE": HEADER}
+    place = Workplace(tmp_path, run={"concurrency": 1}, a={"base_url": server.url, **PLACES})
+    place.env |= ENV
     return place
-
-
-def leaks(directory: Path, *processes: Ended) -> list[str]:
-    """Name every file of the directory and every output that holds a secret."""
-    places = contents(directory)
-    for number, ended in enumerate(processes):
-        places |= {f"stdout {number}": ended.out, f"stderr {number}": ended.err}
-    return [name for name, data in places.items() if any(form in data for form in FORMS)]
 
 
 async def test_a_key_that_servers_echo_is_found_nowhere(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ class FakeClock(Clock):
 
     def __init__(self) -> None:
         self._now = 0.0
+        self._worked = 0.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
 
@@ -34,9 +35,17 @@ class FakeClock(Clock):
         heapq.heappush(self._sleepers, (self._now + seconds, next(self._order), woken))
         await woken
 
+    def worked(self) -> float:
+        return self._worked
+
     def jump(self, seconds: float) -> None:
         """Move time without waking anybody: what a stopped process sees."""
         self._now += seconds
+
+    def compute(self, seconds: float) -> None:
+        """Move time without waking anybody: what a process sees that is busy."""
+        self._now += seconds
+        self._worked += seconds
 
     async def advance(self, seconds: float) -> None:
         """Move time and wake whoever is due, letting the loop settle after each."""

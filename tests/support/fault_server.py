@@ -237,6 +237,10 @@ class _Connection:
         else:
             await self._send_in_pieces(reply, body)
         await self._writer.drain()
+        while reply.endless is not None:  # ends when the client leaves
+            self._writer.write(reply.endless)
+            await self._writer.drain()
+            await asyncio.sleep(reply.pause_s)
         if reply.ending is Ending.RESET:
             _reset(self._writer)
         elif reply.ending is Ending.HANG:

@@ -69,6 +69,7 @@ class Reply:
     cut: float | None = None  # share of the body that leaves before the ending
     piece_bytes: int | None = None  # the body leaves in pieces of this size
     pause_s: float = 0.0  # between pieces
+    endless: bytes | None = None  # sent after all that, again and again, until the client leaves
     ending: Ending = Ending.KEEP
 
     @classmethod
@@ -170,6 +171,7 @@ class Reply:
             and self.length_error == 0
             and self.framing is not Framing.UNENDED
             and self.ending is not Ending.RESET
+            and self.endless is None
         )
 
     def head(self, body: bytes) -> bytes:

@@ -85,6 +85,19 @@ async def test_time_in_which_the_process_was_stopped_does_not_count(clock: FakeC
             await one
 
 
+async def test_time_in_which_the_process_was_busy_does_count(clock: FakeClock) -> None:
+    """A flood that keeps us computing between any two beats does not put its own limit off."""
+    async with beating(clock) as (deadlines, _):
+        one = asyncio.create_task(limited(deadlines, 10.0))
+        for _ in range(4):
+            assert not one.done()
+            clock.compute(3.0)
+            await clock.advance(BEAT_S)
+        assert one.done()
+        with pytest.raises(TimeoutError):
+            await one
+
+
 async def test_a_short_hiccup_does_count(clock: FakeClock) -> None:
     async with beating(clock) as (deadlines, _):
         one = asyncio.create_task(limited(deadlines, 2.0))

@@ -62,3 +62,15 @@ def test_what_holds_no_secret_is_returned_as_it_is() -> None:
     assert redactor(KEY).text(text) is text
     assert redactor(KEY).body(body) is body
     assert Redactor().text(KEY) == KEY
+
+
+@pytest.mark.parametrize("length", range(6, len(KEY)))
+def test_a_body_that_was_cut_inside_a_secret_ends_before_it(length: int) -> None:
+    """What the server left off, or we did not keep, does not make the rest harmless."""
+    body = b"the key is " + KEY[:length].encode()
+    assert redactor("another-4711", KEY).body(body) == f"the key is {REDACTED}".encode()
+
+
+def test_a_body_that_ends_like_any_word_is_left() -> None:
+    body = b"the key is " + KEY[:5].encode()
+    assert redactor(KEY).body(body) is body

@@ -1,0 +1,127 @@
+"""What a server can make the transport hold: heads that do not end, many large bodies at once."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from aiq.providers.exchange import never_sent, prepare
+from aiq.providers.room import ROOM_BYTES
+from aiq.providers.transport import MAX_BODY_BYTES, MAX_HEAD_BYTES, SocketTransport
+from tests.support.fault_server import FaultServer
+from tests.support.replies import Ending, Framing, Reply
+
+HEADERS = httpx.Headers({"Authorization": "Bearer sk-test-4711"})
+LARGE = b"b" * (MAX_BODY_BYTES - 1024)
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[SocketTransport]:
+    async with SocketTransport() as transport:
+        yield transport
+
+
+def asking(server: FaultServer) -> httpx.Request:
+    return prepare("POST", httpx.URL(server.url), HEADERS, b"{}")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(raw=b"", endless=b"HTTP/1.1 100 Continue\r\n\r\n" * 64),
+        Reply(raw=b"HTTP/1.1 200 OK\r\n", endless=b"x: " + b"m" * 30_000 + b"\r\n"),
+    ],
+    ids=["interim replies", "long headers"],
+)
+async def test_a_head_that_does_not_end_is_given_up(
+    transport: SocketTransport, reply: Reply
+) -> None:
+    """All that comes before the body counts together, and the transport still works."""
+    async with FaultServer([reply]) as server:
+        with pytest.raises(httpx.RemoteProtocolError, match="before the body") as caught:
+            await transport.handle_async_request(asking(server))
+        assert not never_sent(caught.value)
+        assert str(MAX_HEAD_BYTES) in str(caught.value)
+        assert (await transport.handle_async_request(asking(server))).status_code == 200
+
+
+async def test_a_large_head_within_the_bound_is_taken(transport: SocketTransport) -> None:
+    """Also a second time on the same connection, and with a body behind it in the same packet."""
+    headers = {f"x-{number}": "v" * 500 for number in range(100)}
+    async with FaultServer(Reply(headers=headers)) as server:
+        for _ in range(3):
+            response = await transport.handle_async_request(asking(server))
+            assert response.headers["x-99"] == "v" * 500
+        assert server.connections == 1
+
+
+async def test_large_bodies_come_one_after_the_other_when_the_room_is_full(
+    transport: SocketTransport,
+) -> None:
+    """Four replies of nearly the cap at once are all whole, and never all held together."""
+    most = 0
+    async with FaultServer(Reply(body=LARGE)) as server:
+        asked = [
+            asyncio.create_task(transport.handle_async_request(asking(server))) for _ in range(4)
+        ]
+        while not all(one.done() for one in asked):
+            most = max(most, transport._room._held_bytes)
+            await asyncio.sleep(0)
+    assert all(one.result().content == LARGE for one in asked)
+    assert ROOM_BYTES <= most < ROOM_BYTES + MAX_BODY_BYTES + 4 * 1024 * 1024
+    assert transport._room._held_bytes == 0
+
+
+async def test_a_stalled_large_body_gives_its_room_back_when_it_is_given_up(
+    transport: SocketTransport,
+) -> None:
+    """Those who wait behind it go on, and a reply that breaks off leaves nothing behind either."""
+    stalled = Reply(body=LARGE, cut=0.9, framing=Framing.LENGTH, ending=Ending.HANG)
+    broken = Reply(body=LARGE, cut=0.9, ending=Ending.CLOSE)
+    async with FaultServer([stalled, stalled, broken]) as server:
+        first = [
+            asyncio.create_task(transport.handle_async_request(asking(server))) for _ in range(2)
+        ]
+        await server.seen(2)
+        while transport._room._held_bytes < ROOM_BYTES:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        others = [
+            asyncio.create_task(transport.handle_async_request(asking(server))) for _ in range(2)
+        ]
+        await server.seen(4)
+        for one in first:
+            one.cancel()
+        await asyncio.gather(*first, return_exceptions=True)
+        found = await asyncio.gather(*others, return_exceptions=True)
+    assert {type(one).__name__ for one in found} == {"BrokenReply", "CompleteResponse"}
+    assert transport._room._held_bytes == 0
+
+
+def test_a_resolver_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connect limit bounds the wait for it, and the event loop ends while it still hangs."""
+    asked, released, over = threading.Event(), threading.Event(), threading.Event()
+
+    def resolve(*_: object, **__: object) -> list[object]:
+        asked.set()
+        released.wait(5.0)
+        over.set()
+        return []
+
+    async def ask() -> None:
+        async with SocketTransport(connect_timeout_s=0.05) as transport:
+            url = httpx.URL("http://slow.invalid/v1")
+            with pytest.raises(httpx.ConnectTimeout):
+                await transport.handle_async_request(prepare("POST", url, HEADERS, b"{}"))
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with asyncio.Runner() as runner:
+        runner.run(ask())
+    assert asked.is_set()
+    assert not over.is_set()
+    released.set()
+    assert over.wait(5.0)
