@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import os
 import sys
 from pathlib import Path
@@ -65,6 +66,13 @@ def retry_jobs(options: RetryOptions, failure: Failure) -> int:
     return asyncio.run(_Work(options, asked, settings, failure).carry_out())
 
 
+COLLECTED_AFTER = (10_000, 20, 50)
+"""
+Allocations until garbage is collected, and so on by generation. Python's own 700 look through every
+job in flight about once a request, which is a tenth of a run's CPU; what is collected later here
+are a few thousand objects.
+"""
+
 BATCHES_NAMED = 5
 """Of a run over several batches, how many are named in what to do next."""
 
@@ -113,6 +121,7 @@ class _Work:
 
     async def carry_out(self) -> int:
         """Run the session and report; what it raises is reported by the caller."""
+        gc.set_threshold(*COLLECTED_AFTER)
         output = await ResultFile.of(self._options, self._asked, self._settings)
         result = await self._session()
         if result.exit_code is not ExitCode.OK and self._is_unfinished(result):

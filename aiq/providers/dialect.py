@@ -109,9 +109,3 @@ def names_in(listed: object, field: str) -> list[str] | None:
         return None
     names = [item.get(field) if isinstance(item, dict) else None for item in listed]
     return [name for name in names if isinstance(name, str)]
-
-
-def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return the id under which the vendor's support finds this request, at most 200 characters."""
-    found = headers.get("x-request-id") or headers.get("request-id")
-    return found[:200] if found else None

@@ -13,7 +13,7 @@ import msgspec
 from aiq.clock import Clock
 from aiq.model import Answer, Flaw, Outcome
 from aiq.policy import outcomes
-from aiq.providers.dialect import Inexpressible, request_id
+from aiq.providers.dialect import Inexpressible
 from aiq.providers.durations import retry_after_s
 from aiq.providers.exchange import (
     Arrival,
@@ -23,7 +23,7 @@ from aiq.providers.exchange import (
     never_sent,
     prepare,
 )
-from aiq.providers.rate_headers import read_quota
+from aiq.providers.reply_headers import read_quota, request_id
 from aiq.redaction import Redactor
 from aiq.run.deadlines import Deadlines
 from aiq.run.fleet import Provider

@@ -38,7 +38,8 @@ class ChunkWrites:
 
     async def write(self, database: Database, batch_id: int, *, first_id: int) -> None:
         """Write the chunk; new jobs are numbered from `first_id`."""
-        await batches.add_jobs(database, batch_id, self.new, first_id=first_id)
+        if not await batches.add_jobs(database, batch_id, self.new, first_id=first_id):
+            raise RuntimeError("a new line has a key that is known")
         await batches.meet_again(database, self.met)
         await batches.move_lines(database, self.moved)
         await batches.keep_lines(database, self.kept)

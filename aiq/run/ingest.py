@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
+from typing import TypeAlias
 
 import msgspec
 
@@ -42,12 +43,27 @@ ORDINALS_KEPT = 100_000
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line that was read: a prompt, or the reason why it is none."""
+    """A line that is a prompt."""
 
     number: int
     data: bytes
-    prompt: Prompt | None
-    reason: str | None = None
+    prompt: Prompt
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """Lines that were read together; of the bad ones, number and reason."""
+
+    good: list[Line]
+    bad: list[tuple[int, str]]
+
+    def __len__(self) -> int:
+        return len(self.good) + len(self.bad)
+
+
+Keyed: TypeAlias = tuple[str | bytes, Line]
+"""A line that is a prompt, under the key of its job."""
+
+Reading: TypeAlias = asyncio.Future[Chunk]
 
 
 class BadLineReport(msgspec.Struct, frozen=True):
@@ -97,6 +113,7 @@ class Ingest:
         self._advanced = advanced
         self._ordinals: dict[bytes, int] = {}
         self._counted_batch: int | None = None
+        self._is_new_batch = False
         self._newest = 0
         self._next_id = 1
         self._report = IngestReport()
@@ -155,76 +172,85 @@ class Ingest:
         )
 
     async def _read(self, source: Source) -> None:
-        name = "stdin" if source.path is None else str(source.path)
+        """Take one file in; the next chunk is read and parsed while one is written."""
         lines = read_lines(source.path)
         if source.batch.id != self._counted_batch:
             self._ordinals.clear()
             self._counted_batch = source.batch.id
+            self._is_new_batch = not await batches.has_jobs(self._database, source.batch.id)
         is_first = True
-        while True:
-            chunk = await self._next_chunk(lines)
-            if not chunk and not is_first:
-                return
-            invalid = await self._take_chunk(source, chunk)
-            await batches.replace_invalid(self._database, source.id, invalid, first=is_first)
-            self._report.invalid += len(invalid)
-            room = SHOWN - len(self._report.invalid_shown)
-            self._report.invalid_shown += [
-                BadLineReport(name, number, reason) for number, reason in invalid[:room]
-            ]
-            is_first = False
-            self._advanced(len(chunk))
+        reading = self._start_reading(lines)
+        try:
+            while (chunk := await self._arrived(reading)) or is_first:
+                reading = self._start_reading(lines)
+                invalid = await self._take_chunk(source, chunk)
+                await batches.replace_invalid(self._database, source.id, invalid, first=is_first)
+                self._note_invalid(source, invalid)
+                is_first = False
+                self._advanced(len(chunk))
+        finally:
+            reading.cancel()
 
-    async def _next_chunk(self, lines: Iterator[tuple[int, bytes | None]]) -> list[Line]:
-        """Read in a thread, which may wait for a pipe; whoever stops the run does not wait too."""
-        reading = asyncio.ensure_future(
+    def _note_invalid(self, source: Source, invalid: Sequence[tuple[int, str]]) -> None:
+        report = self._report
+        report.invalid += len(invalid)
+        name = "stdin" if source.path is None else str(source.path)
+        room = SHOWN - len(report.invalid_shown)
+        report.invalid_shown += [
+            BadLineReport(name, number, reason) for number, reason in invalid[:room]
+        ]
+
+    def _start_reading(self, lines: Iterator[tuple[int, bytes | None]]) -> Reading:
+        """Read in a thread, which may wait for a pipe."""
+        return asyncio.ensure_future(
             asyncio.to_thread(_next_chunk, lines, self._report.mistyped_keys)
         )
-        while not reading.done():
-            await asyncio.wait({reading}, timeout=STOP_CHECK_S)
-            if self._is_stopped():
-                reading.cancel()
-                raise Stopped
-        return reading.result()
 
-    async def _take_chunk(self, source: Source, chunk: Sequence[Line]) -> list[tuple[int, str]]:
+    async def _arrived(self, reading: Reading) -> Chunk:
+        """Wait for a chunk; whoever stops the run does not wait too."""
+        while not self._is_stopped():
+            if reading.done():
+                return reading.result()
+            await asyncio.wait({reading}, timeout=STOP_CHECK_S)
+        raise Stopped
+
+    async def _take_chunk(self, source: Source, chunk: Chunk) -> list[tuple[int, str]]:
         """Write the good lines of a chunk; return the bad ones."""
-        invalid = [(line.number, line.reason) for line in chunk if line.reason is not None]
-        keyed, twice = self._keyed([line for line in chunk if line.prompt is not None])
+        keyed, twice = self._keyed(chunk.good)
+        # Of a batch that is new, nearly every key is; a chunk in which one is not is sorted in.
+        if not (self._is_new_batch and await self._are_added(source, keyed)):
+            twice += await self._sort_in(source, keyed)
+        return sorted([*chunk.bad, *((line.number, _duplicate(line)) for line in twice)])
+
+    async def _are_added(self, source: Source, keyed: Sequence[Keyed]) -> bool:
+        """Add all lines as new jobs; none of them if one is known already."""
+        new = [_new_job(source, key, line) for key, line in keyed]
+        if not await batches.add_jobs(self._database, source.batch.id, new, first_id=self._next_id):
+            return False
+        self._next_id += len(new)
+        self._report.added += len(new)
+        return True
+
+    async def _sort_in(self, source: Source, keyed: Sequence[Keyed]) -> list[Line]:
+        """Write each line as what it is to the store; return those that stood there before."""
         batch_id = source.batch.id
         known = await batches.known_jobs(
             self._database, batch_id, [key for key, _ in keyed], newest=self._newest
         )
-        keyed = await self._renumbered(batch_id, keyed, known)
-        writes = ChunkWrites()
-        for key, line in keyed:
-            prompt = line.prompt
-            if prompt is None:
-                continue
-            new = NewJob(
-                key,
-                source.id,
-                line.number,
-                prompt.priority,
-                None if prompt.endpoint is Endpoint.CHAT else prompt.endpoint.value,
-                prompt.model,
-                line.data,
-            )
-            what = self._disposition(source, prompt, line, known.get(key))
+        writes, twice = ChunkWrites(), []
+        for key, line in await self._renumbered(batch_id, keyed, known):
+            what = self._disposition(source, line, known.get(key))
             if what is Disposition.DUPLICATE:
                 twice.append(line)
             else:
-                writes.add(what, new, known.get(key))
+                writes.add(what, _new_job(source, key, line), known.get(key))
                 self._note(what, key)
         await writes.write(self._database, batch_id, first_id=self._next_id)
         self._next_id += len(writes.new)
-        invalid += [(line.number, _duplicate(line)) for line in twice]
-        return sorted(invalid)
+        return twice
 
-    def _disposition(
-        self, source: Source, prompt: Prompt, line: Line, known: KnownJob | None
-    ) -> Disposition:
-        overlay = self._overlays[source.batch.id]
+    def _disposition(self, source: Source, line: Line, known: KnownJob | None) -> Disposition:
+        overlay, prompt = self._overlays[source.batch.id], line.prompt
         return disposition(
             known,
             line=line.data,
@@ -244,12 +270,12 @@ class Ingest:
             if len(report.changed_shown) < SHOWN:
                 report.changed_shown.append(shown_key(key))
 
-    def _keyed(self, lines: Sequence[Line]) -> tuple[list[tuple[str | bytes, Line]], list[Line]]:
+    def _keyed(self, lines: Sequence[Line]) -> tuple[list[Keyed], list[Line]]:
         """Give each line its key; return them and the lines whose id stood earlier in the chunk."""
         keyed: dict[str | bytes, Line] = {}
         twice = []
         for line in lines:
-            given = line.prompt.id if line.prompt else None
+            given = line.prompt.id
             if given is None:
                 keyed[self._next_key(digest(line.data), keyed)] = line
             elif given in keyed:
@@ -274,9 +300,9 @@ class Ingest:
     async def _renumbered(
         self,
         batch_id: int,
-        keyed: list[tuple[str | bytes, Line]],
+        keyed: Sequence[Keyed],
         known: dict[str | bytes, KnownJob],
-    ) -> list[tuple[str | bytes, Line]]:
+    ) -> list[Keyed]:
         """Id-less lines that stood in an earlier chunk are the next of their equals."""
         result = []
         taken = {key for key, _ in keyed}
@@ -297,27 +323,35 @@ class Ingest:
         return result
 
 
-def _next_chunk(
-    lines: Iterator[tuple[int, bytes | None]], mistyped_keys: dict[str, str]
-) -> list[Line]:
+def _next_chunk(lines: Iterator[tuple[int, bytes | None]], mistyped_keys: dict[str, str]) -> Chunk:
     """Read and parse the next lines: 2,000, or 16 MiB if that comes first."""
-    chunk = []
+    chunk = Chunk([], [])
     size = 0
     for number, data in islice(lines, CHUNK_LINES):
-        chunk.append(_parsed(number, data, mistyped_keys))
-        size += len(data or b"")
+        if data is None:
+            chunk.bad.append((number, TOO_LONG))
+            continue
+        try:
+            chunk.good.append(Line(number, data, parse(data, mistyped_keys)))
+        except BadLine as bad:
+            chunk.bad.append((number, str(bad)))
+        size += len(data)
         if size >= CHUNK_BYTES:
             break
     return chunk
 
 
-def _parsed(number: int, data: bytes | None, mistyped_keys: dict[str, str]) -> Line:
-    if data is None:
-        return Line(number, b"", None, TOO_LONG)
-    try:
-        return Line(number, data, parse(data, mistyped_keys))
-    except BadLine as bad:
-        return Line(number, b"", None, str(bad))
+def _new_job(source: Source, key: str | bytes, line: Line) -> NewJob:
+    prompt = line.prompt
+    return NewJob(
+        key,
+        source.id,
+        line.number,
+        prompt.priority,
+        None if prompt.endpoint is Endpoint.CHAT else prompt.endpoint.value,
+        prompt.model,
+        line.data,
+    )
 
 
 def _ordinal_key(first: bytes, ordinal: int) -> bytes:
@@ -327,5 +361,4 @@ def _ordinal_key(first: bytes, ordinal: int) -> bytes:
 
 
 def _duplicate(line: Line) -> str:
-    shown = line.prompt.id if line.prompt else None
-    return f"the id `{shown}` stands on an earlier line"
+    return f"the id `{line.prompt.id}` stands on an earlier line"

@@ -8,13 +8,14 @@ run have to agree with. An attempt that was never sent (`cancelled`, billed `no`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 import msgspec
 
 from aiq.model import LedgerRow
 from aiq.store.db import Database, Row
 from aiq.store.jobs import IN_SCOPE, Scope, scope_parameters
+from aiq.store.tallies import COUNTED, COUNTED_LATENCIES, NEWEST
 
 
 class CandidateState(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,20 +65,13 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SUMS = """
-SELECT candidate.provider, attempt.kind, attempt.billed, count(*),
-  sum(attempt.cost_nano),
-  sum(attempt.billed = 'yes' AND attempt.cost_nano IS NULL),
-  sum(CASE WHEN attempt.billed = 'maybe' THEN attempt.bound_nano END),
-  sum(attempt.billed = 'maybe' AND attempt.bound_nano IS NULL),
-  sum(attempt.input_tokens), sum(attempt.output_tokens), sum(attempt.cached_tokens),
-  sum(attempt.flags & 1), sum((attempt.flags & 2) / 2)
-FROM attempt JOIN candidate ON candidate.id = attempt.candidate_id
+SELECT candidate.provider, one.kind, one.billed, sum(one.count), sum(one.cost_nano),
+  sum(one.unpriced), sum(one.bound_nano), sum(one.unbounded), sum(one.input_tokens),
+  sum(one.output_tokens), sum(one.cached_tokens), sum(one.truncated), sum(one.refused)
+FROM {tally} AS one JOIN candidate ON candidate.id = one.candidate_id
+WHERE {which} GROUP BY candidate.provider, one.kind, one.billed
 """
-_BY_KIND = " GROUP BY candidate.provider, attempt.kind, attempt.billed"
-_ENDED = " WHERE attempt.kind IS NOT NULL"
-_OF_BATCH = """
- AND attempt.job_id IN (SELECT id FROM job WHERE batch_id IN (SELECT value FROM json_each(?)))
-"""
+_OF_BATCHES = "(:batches IS NULL OR one.batch_id IN (SELECT value FROM json_each(:batches)))"
 
 
 def _ledger_row(row: Sequence[Any]) -> LedgerRow:
@@ -99,29 +93,37 @@ def _ledger_row(row: Sequence[Any]) -> LedgerRow:
     )
 
 
-def _batch_filter(batches: Sequence[int] | None) -> tuple[str, tuple[str, ...]]:
-    if batches is None:
-        return "", ()
-    return _OF_BATCH, (msgspec.json.encode(batches).decode(),)
+def _batches(batches: Sequence[int] | None) -> dict[str, str | None]:
+    """Return the parameter of `_OF_BATCHES`; None: all."""
+    return {"batches": None if batches is None else msgspec.json.encode(batches).decode()}
+
+
+async def _kept(database: Database, sql: LiteralString) -> LiteralString:
+    """Fill in where sums are read from: reading does not migrate a database of an older version."""
+    if await database.row("SELECT 1 FROM sqlite_schema WHERE name = 'tally'"):
+        tally, latencies, newest = "tally", "latency_tally", "candidate.newest"
+    else:
+        tally, latencies, newest = f"({COUNTED})", f"({COUNTED_LATENCIES})", NEWEST
+    filled = sql.replace("{tally}", tally).replace("{latency_tally}", latencies)
+    return filled.replace("{newest}", newest)
 
 
 async def sums(database: Database, batches: Sequence[int] | None = None) -> list[LedgerRow]:
     """Return all ended attempts of the batches (None: of all), summed by provider and kind."""
-    where, parameters = _batch_filter(batches)
-    return [
-        _ledger_row(r) for r in await database.rows(_SUMS + _ENDED + where + _BY_KIND, parameters)
-    ]
+    sql = await _kept(database, _SUMS.replace("{which}", _OF_BATCHES))
+    return [_ledger_row(row) for row in await database.rows(sql, _batches(batches))]
 
 
 async def scope_sums(database: Database, scope: Scope) -> list[LedgerRow]:
-    """Return all ended attempts ever of the jobs in a scope, summed by provider and kind."""
-    rows = await database.rows(
-        f"{_SUMS} JOIN job ON job.id = attempt.job_id {_ENDED}"
-        " AND job.batch_id IN (SELECT value FROM json_each(:batches))"
-        f" AND {IN_SCOPE} {_BY_KIND}",
-        scope_parameters(scope),
-    )
-    return [_ledger_row(row) for row in rows]
+    """
+    Return all ended attempts ever of a scope, summed by provider and kind.
+
+    Of chosen jobs just theirs; else of the whole batches, which is what a budget bounds.
+    """
+    if not scope.chosen:
+        return await sums(database, scope.batches)
+    sql = _SUMS.replace("{tally}", f"({COUNTED} AND {IN_SCOPE})").replace("{which}", "true")
+    return [_ledger_row(row) for row in await database.rows(sql, scope_parameters(scope))]
 
 
 async def committed_nano(database: Database, batches: Sequence[int]) -> tuple[int, int]:
@@ -130,8 +132,7 @@ async def committed_nano(database: Database, batches: Sequence[int]) -> tuple[in
 
     The second number counts attempts that were, or may be, paid and of which neither is known.
     """
-    where, parameters = _batch_filter(batches)
-    row = await database.row(_COMMITTED + where, parameters)
+    row = await database.row(_COMMITTED, _batches(batches))
     return (row[0] or 0, row[1] or 0) if row else (0, 0)
 
 
@@ -139,39 +140,40 @@ _COMMITTED = """
 SELECT sum(CASE billed WHEN 'yes' THEN coalesce(cost_nano, bound_nano) ELSE bound_nano END),
   sum(coalesce(CASE billed WHEN 'yes' THEN cost_nano END, bound_nano) IS NULL)
 FROM attempt WHERE attempt.billed IN ('yes', 'maybe')
+  AND attempt.job_id IN (
+    SELECT id FROM job WHERE batch_id IN (SELECT value FROM json_each(:batches)))
 """
 
 
 async def latencies(
     database: Database, batches: Sequence[int] | None = None
 ) -> list[tuple[str, float, int]]:
-    """Return (provider, milliseconds, count) of answered attempts, to a tenth of a millisecond."""
-    where, parameters = _batch_filter(batches)
-    rows = await database.rows(
-        "SELECT candidate.provider, attempt.latency_us / 100 AS tenths, count(*)"
-        " FROM attempt JOIN candidate ON candidate.id = attempt.candidate_id"
-        f" WHERE attempt.kind = 'ok' {where} GROUP BY candidate.provider, tenths",
-        parameters,
-    )
-    return [(provider, tenths / 10, count) for provider, tenths, count in rows]
+    """Return (provider, milliseconds, count) of answered attempts, to three digits."""
+    rows = await database.rows(await _kept(database, _LATENCIES), _batches(batches))
+    return [(provider, latency_us / 1000, count) for provider, latency_us, count in rows]
+
+
+_LATENCIES = f"""
+SELECT candidate.provider, one.latency_us, sum(one.count)
+FROM {{latency_tally}} AS one JOIN candidate ON candidate.id = one.candidate_id
+WHERE {_OF_BATCHES} GROUP BY candidate.provider, one.latency_us
+"""
 
 
 async def cost_by_batch(database: Database) -> dict[int, tuple[int, int]]:
     """Return nano-dollars spent and billed attempts of unknown cost, by batch."""
-    rows = await database.rows(_COST_BY_BATCH)
-    return {batch: (cost or 0, unpriced or 0) for batch, cost, unpriced in rows}
+    rows = await database.rows(await _kept(database, _COST_BY_BATCH))
+    return {batch: (cost, unpriced) for batch, cost, unpriced in rows}
 
 
 _COST_BY_BATCH = """
-SELECT job.batch_id, sum(attempt.cost_nano),
-  sum(attempt.billed = 'yes' AND attempt.cost_nano IS NULL)
-FROM attempt JOIN job ON job.id = attempt.job_id GROUP BY job.batch_id
+SELECT batch_id, sum(cost_nano), sum(unpriced) FROM {tally} AS one GROUP BY batch_id
 """
 
 
 async def candidate_states(database: Database) -> list[CandidateState]:
     """Return every provider and model ever asked, with its newest outcome."""
-    rows = await database.rows(_CANDIDATE_STATES)
+    rows = await database.rows(await _kept(database, _CANDIDATE_STATES))
     return [
         CandidateState(
             provider=provider,
@@ -185,16 +187,18 @@ async def candidate_states(database: Database) -> list[CandidateState]:
     ]
 
 
+# CROSS JOIN fixes the order, batches first, so that the index by state is used.
 _CANDIDATE_STATES = """
-WITH newest AS (
-  SELECT candidate_id, sum(kind IS NULL) AS open,
-    max(CASE WHEN kind <> 'cancelled' THEN id END) AS id
-  FROM attempt GROUP BY candidate_id
+WITH flying AS (
+  SELECT attempt.candidate_id, count(*) AS open
+  FROM batch CROSS JOIN job ON job.batch_id = batch.id AND job.state = 'running'
+    JOIN attempt ON attempt.id = job.lease
+  GROUP BY attempt.candidate_id
 )
-SELECT candidate.provider, candidate.kind, candidate.model, newest.open,
+SELECT candidate.provider, candidate.kind, candidate.model, flying.open,
   attempt.kind, attempt.message
-FROM candidate LEFT JOIN newest ON newest.candidate_id = candidate.id
-  LEFT JOIN attempt ON attempt.id = newest.id
+FROM candidate LEFT JOIN flying ON flying.candidate_id = candidate.id
+  LEFT JOIN attempt ON attempt.id = {newest}
 ORDER BY candidate.id
 """
 

@@ -9,11 +9,13 @@ duplicate, what was not met has vanished from its file.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import LiteralString
 
 import msgspec
 
 from aiq.model import JobState
 from aiq.store.db import Database, Row
+from aiq.store.rows import write_rows
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -160,22 +162,38 @@ WHERE job.batch_id = ? AND job.key IN ({keys})
 """
 
 
+async def has_jobs(database: Database, batch_id: int) -> bool:
+    """Whether a batch has any job."""
+    return (
+        await database.row("SELECT 1 FROM job WHERE batch_id = ? LIMIT 1", (batch_id,)) is not None
+    )
+
+
 async def add_jobs(
     database: Database, batch_id: int, jobs: Sequence[NewJob], *, first_id: int
-) -> None:
-    """Insert jobs in order, numbered from `first_id`."""
-    await database.many(
-        "INSERT INTO job (id, batch_id, key, source_id, line, priority, endpoint, model, state)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
-        [
-            (first_id + n, batch_id, j.key, j.source_id, j.number, j.priority, j.endpoint, j.model)
-            for n, j in enumerate(jobs)
-        ],
-    )
-    await database.many(
-        "INSERT INTO request (job_id, line) VALUES (?, ?)",
-        [(first_id + n, j.line) for n, j in enumerate(jobs)],
-    )
+) -> bool:
+    """Insert jobs in order, numbered from `first_id`; all, or none if a key is there already."""
+    await database.rows("SAVEPOINT adding")
+    rows = [
+        (first_id + n, batch_id, j.key, j.source_id, j.number, j.priority, j.endpoint, j.model)
+        for n, j in enumerate(jobs)
+    ]
+    is_new = await write_rows(database, _ADD_JOBS, rows) == len(rows)
+    if is_new:
+        lines = [(first_id + n, j.line) for n, j in enumerate(jobs)]
+        await write_rows(database, _ADD_REQUESTS, lines)
+    else:
+        await database.rows("ROLLBACK TO adding")
+    await database.rows("RELEASE adding")
+    return is_new
+
+
+_ADD_JOBS: LiteralString = """
+INSERT INTO job (id, batch_id, key, source_id, line, priority, endpoint, model, state)
+SELECT column1, column2, column3, column4, column5, column6, column7, column8, 'pending'
+FROM (VALUES {rows}) WHERE true ON CONFLICT (batch_id, key) DO NOTHING
+"""
+_ADD_REQUESTS: LiteralString = "INSERT INTO request (job_id, line) VALUES {rows}"
 
 
 async def meet_again(database: Database, job_ids: Sequence[int]) -> None:

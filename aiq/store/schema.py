@@ -6,6 +6,8 @@ of them never reads a prompt or an answer. The CHECKs say again what `policy.lif
 are microseconds since the epoch in UTC, money is integer nano-dollars, NULL is "not known".
 """
 
+from aiq.store.tallies import TALLIES
+
 APPLICATION_ID = 0x61697131
 """`aiq1`: tells our databases from anybody else's."""
 
@@ -142,7 +144,7 @@ CREATE TABLE breaker (                    -- what a circuit breaker remembers ac
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS = (_FIRST, _SECOND)
+MIGRATIONS = (_FIRST, _SECOND, TALLIES)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 TABLES = (
@@ -154,8 +156,10 @@ TABLES = (
     "candidate",
     "invalid_line",
     "job",
+    "latency_tally",
     "provider_state",
     "request",
     "run",
     "source",
+    "tally",
 )

@@ -2,14 +2,11 @@
 What the run asks the store to write, and the SQL that writes a whole group of it at once.
 
 Every transition names the state and the lease it expects and reports how many rows it changed; a
-group in which one row did not change is rolled back as a whole and is a mistake of ours. Rows go
-in as multi-row VALUES, because one statement per group costs one hand-over of the interpreter lock
-instead of one per row.
+group in which one row did not change is rolled back as a whole and is a mistake of ours.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any, LiteralString
 
@@ -17,9 +14,7 @@ import msgspec
 
 from aiq.model import JobState
 from aiq.store.db import Database
-
-CHUNKS = (256, 64, 16, 4, 1)
-"""Rows per statement: few sizes, so that prepared statements are reused."""
+from aiq.store.rows import write_rows
 
 
 class NewCandidate(msgspec.Struct, frozen=True):
@@ -252,22 +247,10 @@ WHERE job.id = v.column1 AND job.state = 'pending'
 """
 
 
-async def _exactly(database: Database, template: str, rows: Sequence[Sequence[Any]]) -> None:
+async def _exactly(
+    database: Database, template: LiteralString, rows: Sequence[Sequence[Any]]
+) -> None:
     """Run a statement over all rows; raises `StaleWrite` unless each row changed exactly one."""
-    changed = 0
-    start = 0
-    while start < len(rows):
-        size = next(c for c in CHUNKS if c <= len(rows) - start)
-        chunk = rows[start : start + size]
-        changed += await database.changed(
-            _statement(template, size, len(chunk[0])), [value for row in chunk for value in row]
-        )
-        start += size
+    changed = await write_rows(database, template, rows)
     if changed != len(rows):
         raise StaleWrite(f"{changed} of {len(rows)} rows changed by: {template.strip()[:60]}")
-
-
-@functools.cache
-def _statement(template: str, rows: int, width: int) -> str:
-    row = "(" + ", ".join("?" * width) + ")"
-    return template.replace("{rows}", ", ".join([row] * rows))

@@ -155,7 +155,9 @@ DAMAGES = [
     ("runs", "UPDATE run SET ended_at = NULL WHERE id = 1", "run 1"),
     ("runs", f"UPDATE attempt SET kind = NULL, billed = NULL WHERE {FREE}", "p1 (attempt 1)"),
     ("totals", "DELETE FROM candidate", "cost 0 for"),
-    ("totals", f"DELETE FROM job WHERE id = {P0}", "cost by batch"),
+    ("totals", "UPDATE tally SET cost_nano = cost_nano + 1", "cost by batch"),
+    ("totals", "UPDATE tally SET count = count + 1", "possibly paid"),
+    ("totals", "DELETE FROM tally", "cost by batch"),
     ("totals", "DELETE FROM batch WHERE id = 1", "jobs 3 for 15"),
 ]
 

@@ -47,6 +47,20 @@ _BROKEN_RULES = {
     "something unpaid has a cost": "SELECT id FROM attempt WHERE billed <> 'yes' AND cost_nano > 0",
     "an answer is not billed": "SELECT id FROM attempt WHERE kind = 'ok' AND billed <> 'yes'",
     "a run did not end": "SELECT id FROM run WHERE ended_at IS NULL",
+    "the kept sums are not those of the ledger": """
+        SELECT batch_id, candidate_id, kind, billed, count, cost_nano, bound_nano, input_tokens,
+          output_tokens, truncated FROM tally
+        EXCEPT
+        SELECT batch_id, candidate_id, kind, billed, count(*), coalesce(sum(cost_nano), 0),
+          coalesce(sum(CASE billed WHEN 'maybe' THEN bound_nano END), 0),
+          coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), sum(flags & 1)
+        FROM attempt JOIN job ON job.id = job_id GROUP BY 1, 2, 3, 4""",
+    "the kept sums leave out attempts": """
+        SELECT (SELECT sum(count) FROM tally) AS kept,
+          (SELECT count(*) FROM attempt WHERE kind IS NOT NULL) AS ended WHERE kept <> ended""",
+    "the kept latencies are not those of the ledger": """
+        SELECT (SELECT sum(count) FROM latency_tally) AS kept,
+          (SELECT count(*) FROM attempt WHERE kind = 'ok') AS answered WHERE kept <> answered""",
 }  # fmt: skip
 
 

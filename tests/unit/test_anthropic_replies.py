@@ -10,7 +10,7 @@ import pytest
 from aiq.model import Answer, Billed, Content, Endpoint, Flaw, Kind, Outcome, Problem, Usage
 from aiq.policy.outcomes import classify
 from aiq.providers.anthropic import AnthropicDialect
-from aiq.providers.dialect import request_id
+from aiq.providers.reply_headers import request_id
 from tests.support.anthropic_replies import (
     anthropic_body,
     anthropic_error,

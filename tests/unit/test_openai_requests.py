@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from aiq.model import Endpoint
-from aiq.providers.dialect import Dialect, output_cap, request_id
+from aiq.providers.dialect import Dialect, output_cap
 from aiq.providers.openai import OpenAIDialect
+from aiq.providers.reply_headers import request_id
 from aiq.redaction import Secret
 
 DIALECT: Dialect = OpenAIDialect()

@@ -1,5 +1,5 @@
 """
-What a reply's headers say about the account's limits.
+What a reply's headers say beside the answer: the account's limits, and the request's id.
 
 OpenAI's names are spoken by Azure, Groq, Fireworks and many more; Anthropic has its own. Vendors do
 not name the period of a limit, but one per minute is whole again within a minute: a limit that
@@ -9,7 +9,7 @@ is not positive (Azure sends -1 and 0) means that nothing is said. Nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 import httpx
@@ -50,15 +50,13 @@ _DIMENSIONS = (
     ("input_tokens", _anthropic(b"input-tokens")),
     ("output_tokens", _anthropic(b"output-tokens")),
 )
+_IDS = (b"x-request-id", b"request-id")
 _KNOWN = frozenset(name for _, names in _DIMENSIONS for name in names if name is not None)
 
 
 def read_quota(headers: Mapping[str, str]) -> Quota | None:
     """Return what the headers say, or None where they say nothing: the common case, and quick."""
-    if not isinstance(headers, httpx.Headers):
-        headers = httpx.Headers(headers)
-    # One pass over the lower-case names as httpx keeps them: each public look-up is a pass itself.
-    found = {name: value for _, name, value in headers._list if name in _KNOWN}  # noqa: SLF001
+    found = _among(headers, _KNOWN)
     if not found:
         return None
     facts: dict[str, int] = {}
@@ -66,6 +64,20 @@ def read_quota(headers: Mapping[str, str]) -> Quota | None:
         if names.limit in found or names.left in found:
             facts |= _facts(dimension, names, found)
     return Quota(**facts) if facts else None
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Return the id under which the vendor's support finds this request, at most 200 characters."""
+    found = _among(headers, _IDS)
+    value = next((found[name] for name in _IDS if found.get(name)), None) if found else None
+    return None if value is None else value[:200].decode("latin-1")
+
+
+def _among(headers: Mapping[str, str], names: Container[bytes]) -> dict[bytes, bytes]:
+    """Return those of the headers; one pass over all, where each public look-up is a pass."""
+    if not isinstance(headers, httpx.Headers):
+        headers = httpx.Headers(headers)
+    return {name: value for _, name, value in headers._list if name in names}  # noqa: SLF001
 
 
 def _facts(dimension: str, names: _Names, found: Mapping[bytes, bytes]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiq.model import Quota
-from aiq.providers.rate_headers import read_quota
+from aiq.providers.reply_headers import read_quota
 
 PLAIN = {"Date": "Wed, 21 Oct 2026 07:28:00 GMT", "Content-Type": "application/json"}
 
