@@ -8,6 +8,7 @@ The error tree: what ends a command, with which exit status, and what to do next
     │   └── UnknownName     2   no such database, batch, job or provider
     ├── Unusable            3   no provider can be used; jobs stay pending
     └── StoreError          5   the database cannot be used
+        └── StoreMoved      5   it is no longer where it was, but a copy of it is kept
 
 Failures of a *job* are data (`aiq.model.Outcome`), never exceptions. An error's text says what is
 wrong and where; its hint says what to do next. `aiq.cli.app` is the only place that prints one.
@@ -16,6 +17,7 @@ wrong and where; its hint says what to do next. `aiq.cli.app` is the only place 
 from __future__ import annotations
 
 import enum
+from pathlib import Path
 
 
 class ExitCode(enum.IntEnum):
@@ -70,3 +72,11 @@ class StoreError(AiqError):
     """The database cannot be used: locked, damaged, foreign, newer, or out of space."""
 
     exit_code = ExitCode.STORE
+
+
+class StoreMoved(StoreError):
+    """The database was deleted or replaced during a run; `copy` holds all of it."""
+
+    def __init__(self, message: str, *, hint: str | None = None, copy: Path) -> None:
+        super().__init__(message, hint=hint)
+        self.copy = copy

@@ -23,7 +23,7 @@ from aiq.cli.text import visible
 from aiq.cli.values import kinds, parameters
 from aiq.clock import Clock
 from aiq.config import RunOverrides, RunSettings, Settings, load
-from aiq.errors import AiqError, ExitCode, StoreError, Unusable
+from aiq.errors import AiqError, ExitCode, StoreError, StoreMoved, Unusable
 from aiq.model import JobState
 from aiq.run import options as run_options
 from aiq.run.board import Snapshot
@@ -164,7 +164,10 @@ class _Work:
 
     def _so_far(self, snapshot: Snapshot | None, error: Exception) -> tuple[str, ...]:
         """Return how far a run came that ends in an error, and how to resume it."""
-        resume = f"resume   {resume_command(self._options)}"
+        options = self._options
+        if isinstance(error, StoreMoved):
+            options = dataclasses.replace(options, db=error.copy)
+        resume = f"resume   {resume_command(options)}"
         if snapshot is not None:
             return (f"so far   {state_line(snapshot)}", resume)
         is_resumable = isinstance(error, Unusable | StoreError)

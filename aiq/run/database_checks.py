@@ -20,6 +20,7 @@ from aiq.store.db import open_for_reading
 from aiq.store.file_system import refuse_network_file_system
 from aiq.store.inspection import Inspection
 from aiq.store.lock import is_held
+from aiq.store.rescue import find_rescues
 
 _MIB = 1024 * 1024
 DISK_LOW_BYTES = 1024 * _MIB
@@ -59,6 +60,7 @@ async def database_checks(path: Path) -> list[Check]:
         _integrity(found),
         await _holder(path) if is_running else ok("run", "no run is going"),
         *_ledger(found, is_running=is_running),
+        *_kept_outside(path),
         _log(path, is_running=is_running),
     ]
 
@@ -108,6 +110,12 @@ def _ledger(found: Inspection, *, is_running: bool) -> Iterator[Check]:
     for source in found.unsealed:
         name = "stdin" if source == "-" else source
         yield note("prompts", f"{name} was not read to its end", "run that file again")
+
+
+def _kept_outside(path: Path) -> Iterator[Check]:
+    for file in find_rescues(path):
+        text = f"{file} keeps outcomes that the database could not take"
+        yield note("rescue", text, "`aiq run` takes them in, once there is room")
 
 
 def _log(path: Path, *, is_running: bool) -> Check:

@@ -17,7 +17,6 @@ import math
 
 import msgspec
 
-from aiq.errors import StoreError
 from aiq.model import Kind
 from aiq.policy.admission import why_not_send
 from aiq.policy.patience import Patience
@@ -34,6 +33,9 @@ from aiq.run.read_ahead import ReadAhead
 from aiq.run.waiting import Waiting
 
 UNSAVED_BYTES = 64 * 1024 * 1024
+
+STORE_DRAIN_S = 120.0
+"""How long what is in flight is awaited when its answers can no longer be stored, only kept."""
 
 
 class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +79,7 @@ class Pool:
         )
         self._queue: asyncio.Queue[Assignment] = asyncio.Queue()
         self._free = settings.concurrency
+        self._gives_up_at = math.inf
         self._is_short = False
         """Whether the next job's worst case does not fit into what the budget has left."""
 
@@ -139,15 +142,22 @@ class Pool:
         """
         A task that died takes the run with it instead of shrinking the pool in silence.
 
-        What is in flight is awaited first: its answers are paid and can still be stored.
+        What is in flight is awaited first: its answers are paid and can still be stored, or kept.
         """
         if self._writer.failure is not None:
-            raise self._writer.failure
+            self._outlive(self._writer.failure)
         for task in tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 self._halt.end(End.STOPPED)
                 if not self.in_flight:
                     raise error
+
+    def _outlive(self, failure: BaseException) -> None:
+        """Await what is in flight although nothing can be stored any more; raises at its end."""
+        self._halt.end(End.STOPPED)
+        self._gives_up_at = min(self._gives_up_at, self._clock.now() + STORE_DRAIN_S)
+        if not self.in_flight or self._clock.now() >= self._gives_up_at:
+            raise failure
 
     def _reason_to_end(self) -> End | None:
         if self._halt.why is not None:
@@ -167,6 +177,7 @@ class Pool:
         until = self._waiting.next_at if can_start and not (self._is_short or is_over) else math.inf
         if not self.in_flight:
             until = min(until, self._patience.ends_at)
+        until = min(until, self._gives_up_at)
         if math.isinf(until):
             await self._halt.changed.wait()
             return
@@ -231,14 +242,10 @@ class Pool:
                 attempt.model,
                 lambda: self._why_not_send(assignment),
             )
-        except asyncio.CancelledError:
-            self._aftermath.conclude_abort(assignment, began)
-            raise
         except Inexpressible as reason:
             return self._aftermath.conclude_inexpressible(assignment, str(reason))
-        except StoreError:  # there is nobody left to record it
-            raise
-        except Exception:  # a mistake of ours ends the run; what it may have bought is recorded
+        except (asyncio.CancelledError, Exception):
+            # Stopped, its lease not durable, or a mistake of ours: what it may have bought is kept.
             self._aftermath.conclude_abort(assignment, began)
             raise
         if outcome.kind is Kind.CANCELLED:
@@ -246,6 +253,6 @@ class Pool:
         return self._aftermath.conclude(assignment, outcome, began)
 
     def _why_not_send(self, assignment: Assignment) -> str | None:
-        if self._halt.why is not None:
+        if self._halt.why is not None or self._writer.failure is not None:
             return "not sent: the run was stopped"
         return why_not_send(assignment.admission, self._clock.now())

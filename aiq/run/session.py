@@ -14,12 +14,11 @@ import os
 import random
 import socket
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from pathlib import Path
 from typing import Any
 
-from aiq.clock import Clock, rfc3339
+from aiq.clock import Clock
 from aiq.config import Settings
-from aiq.errors import AiqError, Refused, StoreError, UnknownName
+from aiq.errors import StoreError
 from aiq.model import JobState
 from aiq.policy.budget import Budget
 from aiq.policy.retry import RetrySettings
@@ -38,16 +37,19 @@ from aiq.run.means import Means
 from aiq.run.models import asked_as_named, settle_models
 from aiq.run.observer import Observer, Plan
 from aiq.run.options import RunOptions
+from aiq.run.ownership import owned_database
 from aiq.run.pool import Pool, PoolSettings
 from aiq.run.pricing import estimate
 from aiq.run.publisher import Publisher
+from aiq.run.rescue import bring_home, keep_unsaved
 from aiq.run.result import RunResult, Sent, outcome_of
+from aiq.run.room import why_tight
 from aiq.run.signals import Signals
+from aiq.run.watch import Watch
 from aiq.run.work import Work
 from aiq.store import jobs, providers, runs
-from aiq.store.db import Database, open_for_reading, open_for_run
+from aiq.store.db import Database
 from aiq.store.jobs import Load
-from aiq.store.lock import RunLock
 from aiq.store.runs import BegunRun
 from aiq.store.writer import Write, Writer
 
@@ -73,33 +75,19 @@ class Session:
         self._clock = clock
         self._environ = environ
         self._signals = Signals(leave=observer.close)
+        self._watch = Watch(options.database, clock)
         self._intake = Intake(options, settings, observer=observer, clock=clock)
         self._redactor = Redactor([s for p in settings.providers for s in p.secrets])
 
     async def run(self) -> RunResult:
         """Do the whole job; raises `AiqError` where nothing sensible can be reported."""
         with self._signals.listening():
-            async with self._owned_database() as database:
+            path, is_new = self._options.database, self._options.requeue is None
+            async with owned_database(path, self._watch, may_be_new=is_new) as database:
                 return await self._run(database)
 
-    @contextlib.asynccontextmanager
-    async def _owned_database(self) -> AsyncIterator[Database]:
-        path = self._options.database
-        if self._options.requeue is not None and not path.exists():
-            raise UnknownName(f"there is no database at {path}", hint="name one with `--db`")
-        lock = RunLock(path)
-        if not await asyncio.to_thread(lock.acquire):
-            raise await _in_use(path)
-        with lock:
-            database = await open_for_run(path)
-            try:
-                yield database
-                with contextlib.suppress(StoreError):  # what is committed stays so in the log too
-                    await database.checkpoint()
-            finally:
-                await database.close()
-
     async def _run(self, database: Database) -> RunResult:
+        await bring_home(database, self._observer.note)
         began_us = self._clock.utc_us()
         await runs.recover(
             database, now_us=began_us, fail_unknown=self._settings.run.on_unknown == "fail"
@@ -145,7 +133,10 @@ class Session:
                 self._observer.note(sentence)
             counts = await jobs.counts(database, work.scope)
             skipped = counts.get(JobState.SUCCEEDED, 0)
-            self._observer.plan(self._plan(work, fleet, loads, skipped, funds.budget))
+            plan = self._plan(work, fleet, loads, skipped, funds.budget)
+            if tight := why_tight(self._options.database, plan.pending):
+                self._observer.note(tight)
+            self._observer.plan(plan)
             if self._options.dry_run:
                 return await outcome_of(database, work, signals=self._signals)
             board = Board(
@@ -218,17 +209,48 @@ class Session:
         )
         sender = Sender(clock=self._clock, deadlines=deadlines, redactor=self._redactor)
         pool = Pool(settings=self._pool_settings(), means=means, feed=feed, sender=sender)
-        writer.start(ended=pool.nudge)
         publisher = Publisher(fleet, writer, self._clock)
-        self._signals.tell(stop=lambda: _drain(board, pool), abort=pool.abort)
+
+        def stop() -> None:
+            board.is_draining = True
+            pool.stop()
+
+        def stop_because(of: str) -> None:
+            pool.stop()
+            self._observer.note(f"{of}: nothing more is sent, what is in flight is awaited")
+
+        def ended() -> None:
+            pool.nudge()
+            if writer.failure is not None:
+                stop_because(str(writer.failure))
+
+        writer.start(ended=ended)
+        self._signals.tell(stop=stop, abort=pool.abort)
+        watching = self._watch.beat(
+            lambda: stop_because("the database was deleted or replaced"), self._observer.note
+        )
         try:
-            async with _beside(deadlines.beat(), self._show(board, publisher)):
+            async with _beside(deadlines.beat(), self._show(board, publisher), watching):
                 end = await pool.run()
         finally:
             publisher.publish_all()
-            await writer.close()
-        self._observer.tick(board.snapshot())
+            try:
+                await self._close(writer, run)
+            finally:
+                self._observer.tick(board.snapshot())
         return end, pool.trouble
+
+    async def _close(self, writer: Writer, run: BegunRun) -> None:
+        """End the writing; what cannot be stored is kept elsewhere before that is told."""
+        try:
+            await writer.close()
+        except Exception as error:
+            path = self._options.database
+            kept = await asyncio.to_thread(keep_unsaved, path, run, writer.kept)
+            if not isinstance(error, StoreError):
+                self._observer.note(kept)
+                raise
+            raise StoreError(f"{error}; {kept}", hint=error.hint) from error
 
     def _pool_settings(self) -> PoolSettings:
         run = self._settings.run
@@ -255,25 +277,3 @@ async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _drain(board: Board, pool: Pool) -> None:
-    board.is_draining = True
-    pool.stop()
-
-
-async def _in_use(path: Path) -> AiqError:
-    """Say who holds the database."""
-    holder = "another run"
-    with contextlib.suppress(StoreError, Refused):
-        database = await open_for_reading(path)
-        try:
-            run = await runs.last_run(database)
-        finally:
-            await database.close()
-        if run is not None:
-            holder = f"a run (pid {run.pid} on {run.host}, since {rfc3339(run.started_at)})"
-    return StoreError(
-        f"database {path} is in use by {holder}",
-        hint="wait until it has ended, or stop it with Ctrl-C; `aiq status` shows how far it is",
-    )

@@ -10,7 +10,6 @@ so nobody else ever writes.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,13 @@ import aiosqlite  # noqa: TID251 - this is the door
 
 from aiq.errors import StoreError, UnknownName
 from aiq.store.file_system import refuse_network_file_system
+from aiq.store.place import (
+    create_private,
+    is_frozen,
+    is_locked_in,
+    refuse_odd_file,
+    refuse_orphaned_log,
+)
 from aiq.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 _COMMON_PRAGMAS = (
@@ -102,6 +108,10 @@ class Database:
         """Close the connection; the thread ends."""
         await self._connection.close()
 
+    async def copy(self, target: Path) -> None:
+        """Write all that is committed into another file, which is empty or does not exist."""
+        await self.rows("VACUUM INTO ?", (str(target),))
+
     async def checkpoint(self) -> None:
         """Fold the write-ahead log into the file, so that the database is one file again."""
         await self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -137,8 +147,9 @@ async def open_for_run(path: Path) -> Database:
     Raises `StoreError` for a foreign, newer or damaged database, or one on a network file system.
     """
     refuse_network_file_system(path)
-    _refuse_odd_file(path)
-    _create_private(path)
+    refuse_odd_file(path)
+    refuse_orphaned_log(path)
+    create_private(path)
     database = await _connect(path, f"{_uri(path)}?mode=rw")
     try:
         await _refuse_foreign(database)
@@ -156,36 +167,28 @@ async def open_for_run(path: Path) -> Database:
 
 async def open_for_reading(path: Path) -> Database:
     """Open a read-only connection; raises `UnknownName` if there is no such database."""
+    refuse_orphaned_log(path)
     if not path.exists():  # noqa: ASYNC240 - one look before anything else goes on
         raise UnknownName(
             f"there is no database at {path}",
             hint="name one with `--db`, or start with `aiq run prompts.jsonl`",
         )
-    _refuse_odd_file(path)
-    database = await _connect(path, f"{_uri(path)}?mode=ro")
+    refuse_odd_file(path)
+    how = "?immutable=1" if is_frozen(path) else "?mode=ro"
+    database = await _connect(path, _uri(path) + how)
     try:
         for pragma in _COMMON_PRAGMAS:
             await database.rows(pragma)
         await database.rows("PRAGMA query_only = ON")
         await _refuse_foreign(database)
         await _refuse_version(database, allow_new=False)
-    except BaseException:
+    except BaseException as error:
         await database.close()
+        if type(error) is StoreError and is_locked_in(path):
+            copy = "copy it, with its -wal file, to where you may write, and name that with `--db`"
+            raise StoreError(str(error), hint=copy) from error
         raise
     return database
-
-
-def _create_private(path: Path) -> None:
-    """Make a new database file readable by its owner only; SQLite's own files inherit that."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise StoreError(
-            f"database {path} cannot be created: {error.strerror or error}",
-            hint="check that the directory exists and is writable, or use another `--db`",
-        ) from error
 
 
 def _uri(path: Path) -> str:
@@ -198,13 +201,6 @@ async def _connect(path: Path, uri: str) -> Database:
             uri, uri=True, isolation_level=None, cached_statements=512
         )
     return Database(connection, path)
-
-
-def _refuse_odd_file(path: Path) -> None:
-    if path.exists() and not path.is_file():
-        raise StoreError(
-            f"database {path} is not a regular file", hint="name another file with `--db`"
-        )
 
 
 async def _refuse_foreign(database: Database) -> None:

@@ -7,9 +7,12 @@ clock and waits for nobody.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from aiq.store.db import Database
+from aiq.store.writes import Settle, end_attempts
 
 
 class RunRow(msgspec.Struct, frozen=True):
@@ -28,6 +31,35 @@ class BegunRun(msgspec.Struct, frozen=True):
     last_attempt: int
 
 
+async def take_in(
+    database: Database, *, run_id: int, started_at: int, settles: Sequence[Settle]
+) -> int | None:
+    """
+    Store outcomes that a dead run could not, and return how many were still missing.
+
+    An outcome is stored if its attempt is that run's, still open, and holds its job; else it was
+    stored before, or its attempt was never leased. So doing it twice changes nothing. None: the
+    database knows no such run.
+    """
+    async with database.transaction():
+        ours = "SELECT 1 FROM run WHERE id = ? AND started_at = ?"
+        if await database.row(ours, (run_id, started_at)) is None:
+            return None
+        is_open = set(await database.rows(_OPEN_ATTEMPTS, (run_id,)))
+        missing = {s.attempt_id: s for s in settles if (s.attempt_id, s.job_id) in is_open}
+        await end_attempts(database, list(missing.values()))
+    return len(missing)
+
+
+# CROSS JOIN fixes the order, batches first, so that the index by state is used.
+_OPEN_ATTEMPTS = """
+SELECT attempt.id, job.id
+FROM batch CROSS JOIN job ON job.batch_id = batch.id AND job.state = 'running'
+  JOIN attempt ON attempt.id = job.lease
+WHERE attempt.run_id = ? AND attempt.kind IS NULL
+"""
+
+
 async def recover(database: Database, *, now_us: int, fail_unknown: bool) -> int:
     """
     Settle what a dead run left leased, and return how many jobs that were.
@@ -44,7 +76,6 @@ async def recover(database: Database, *, now_us: int, fail_unknown: bool) -> int
     return left
 
 
-# CROSS JOIN fixes the order, batches first, so that the index by state is used.
 _CLOSE_DEAD_ATTEMPTS = """
 UPDATE attempt SET kind = 'interrupted', cause = 'crash', billed = 'maybe',
   message = 'the run ended before the answer was stored'

@@ -46,7 +46,8 @@ class Writer:
     Owns the writing connection during a run.
 
     `committed` is called after each commit with what it wrote. When a commit fails for good,
-    `failure` is set, every waiting lease gets it, and nothing more is written.
+    `failure` is set, every waiting lease gets it, and nothing more is written: what was, or is
+    still, handed in is `kept` for whoever can put it elsewhere.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Writer:
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self.failure: BaseException | None = None
+        self.kept: list[Write] = []
         self.unsaved = 0
         """Settled attempts that are not committed yet."""
         self.unsaved_bytes = 0
@@ -81,14 +83,15 @@ class Writer:
         return done
 
     def _enqueue(self, writes: tuple[Write, ...], done: asyncio.Future[None] | None) -> None:
-        if self.failure is not None:
-            if done is not None:
-                done.set_exception(self.failure)
-            return
         for write in writes:
             if type(write) is Settle:
                 self.unsaved += 1
                 self.unsaved_bytes += write.size
+        if self.failure is not None:
+            self.kept += writes
+            if done is not None:
+                done.set_exception(_never_durable())
+            return
         self._queue.append((writes, done))
         self._waiting += len(writes)
         self._arrived.set()
@@ -112,7 +115,7 @@ class Writer:
                     await self._commit(writes)
                     self._finish(writes, waiters)
                 except BaseException as error:  # noqa: BLE001 - whatever it is, the run must stop
-                    self._fail(error, waiters)
+                    self._fail(error, writes, waiters)
                     return
             if not self._queue:
                 if self._closing:
@@ -178,14 +181,24 @@ class Writer:
             if not done.done():
                 done.set_result(None)
 
-    def _fail(self, error: BaseException, waiters: Sequence[asyncio.Future[None]]) -> None:
+    def _fail(
+        self,
+        error: BaseException,
+        writes: Sequence[Write],
+        waiters: Sequence[asyncio.Future[None]],
+    ) -> None:
         self.failure = error
+        self.kept = [*writes, *(write for together, _ in self._queue for write in together)]
         left = [done for _, done in self._queue if done is not None]
         self._queue.clear()
         for done in (*waiters, *left):
             if not done.done():
-                done.set_exception(StoreError("the database could not be written"))
+                done.set_exception(_never_durable())
 
 
 def _ends_one_of(attempts: set[int], writes: Sequence[Write]) -> bool:
     return not attempts.isdisjoint([w.attempt_id for w in writes if type(w) is Settle])
+
+
+def _never_durable() -> StoreError:
+    return StoreError("the database could not be written")

@@ -126,7 +126,7 @@ async def apply(
     """Write a group in one transaction: first what ended, then what begins."""
     async with database.transaction():
         if settles:
-            await _settle(database, settles)
+            await end_attempts(database, settles)
         if rejects:
             await _exactly(database, _REJECT_JOB, [(r.job_id, r.kind, r.message) for r in rejects])
         if candidates:
@@ -159,7 +159,8 @@ async def apply(
             )
 
 
-async def _settle(database: Database, settles: Sequence[Settle]) -> None:
+async def end_attempts(database: Database, settles: Sequence[Settle]) -> None:
+    """End attempts and move their jobs, inside the caller's transaction; raises `StaleWrite`."""
     await _exactly(
         database,
         _CLOSE_ATTEMPT,

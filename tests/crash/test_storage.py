@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -12,10 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.fault_server import FaultServer
-from tests.support.invariants import check_store, rows
-from tests.support.ledger import check_requests, picture, prompts, states
+from tests.support.ledger import prompts
 from tests.support.process import Workplace, contents
-from tests.support.replies import Reply
 
 OURS = 0x61697131
 
@@ -98,47 +95,3 @@ async def test_a_damaged_database_is_said_to_be_damaged(tmp_path: Path, harm: st
             assert ended.code == 5, ended.text
             assert "Traceback" not in ended.text
         assert len(server.ledger) == 100
-
-
-async def test_a_full_disk_stops_the_sending_and_the_next_run_carries_on(tmp_path: Path) -> None:
-    """Exit 5 as soon as a commit fails: what was stored stays, what was leased is asked again."""
-    async with FaultServer(Reply(delay_s=0.005)) as server:
-        async with Workplace(tmp_path, a=server) as place:
-            file = place.write(prompts(600))
-            running = await place.start("run", file)
-            await server.seen(200)
-            wal = place.db.with_name("aiq.db-wal").stat().st_size
-            resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (wal + 20_000, wal + 20_000))
-            ended = await running.ended()
-            assert ended.code == 5, ended.text
-            assert "Traceback" not in ended.text
-            assert "bug" not in ended.text
-            assert f"aiq run {file}" in ended.text
-            left = picture(place.db)
-            assert 0 < len(left.succeeded) < 600
-            stopped_after = len(server.ledger)
-            assert stopped_after <= len(left.succeeded) + 2 * 16 + 64
-
-            again = await place.run("run", file)
-            assert again.code == 0, again.text
-        check_store(place.db, lines=600)
-        check_requests(place.db, server)
-        assert states(place.db) == {"succeeded": 600}
-        final = picture(place.db)
-        assert [key for key in left.succeeded if final.attempts[key] != left.attempts[key]] == []
-        assert len(server.ledger) <= 600 + len(left.leased)
-        crashed = rows(place.db, "SELECT count(*) FROM attempt WHERE cause = 'crash'")
-        assert crashed == [(len(left.leased),)]
-
-
-async def test_no_room_for_the_ingest_sends_nothing(tmp_path: Path) -> None:
-    """A file that does not fit is refused whole, with the database's name, before any cost."""
-    async with FaultServer() as server, Workplace(tmp_path, a=server) as place:
-        file = place.write(prompts(20_000))
-        ended = await place.run("run", file, shell='ulimit -f 200; exec "$@"')
-        assert ended.code == 5, ended.text
-        assert "aiq.db" in ended.text
-        assert "bug" not in ended.text
-        assert server.ledger == []
-        assert (await place.run("run", file, "--limit", "1")).code == 0
-        assert rows(place.db, "SELECT count(*) FROM job") == [(20_000,)]

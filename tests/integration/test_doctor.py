@@ -19,6 +19,7 @@ from aiq.run.open_files import needed
 from aiq.store.db import Database
 from aiq.store.inspection import has_wal_defect
 from aiq.store.lock import RunLock
+from aiq.store.rescue import Header, write_rescue
 from tests.support import factories
 from tests.support.process import contents
 
@@ -232,7 +233,7 @@ async def test_what_a_run_could_not_write(
 ) -> None:
     """It can be read, but a run would end at once: the database, and the directory around it."""
     await factories.seed(database, ["x"])
-    monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
+    monkeypatch.setattr(os, "access", lambda _, mode, **_how: not mode & os.W_OK)
     found = await examined(tmp_path)
     assert text(found, "disk") == f"you cannot write in {tmp_path}"
     assert "you cannot write it" in text(found, "database")
@@ -366,3 +367,14 @@ async def test_the_object_for_scripts(tmp_path: Path) -> None:
         "count": None,
         "samples": (),
     }
+
+
+async def test_a_rescue_file_that_waits_for_the_next_run(
+    tmp_path: Path, database: Database
+) -> None:
+    """What a full disk kept out is no fault of the database, and not forgotten either."""
+    header = Header(run_id=1, run_started_at=factories.NOW_US, outcomes=0)
+    kept = write_rescue(database.path, header, [])
+    found = await examined(tmp_path)
+    assert gravity(found, "rescue") is Gravity.NOTE
+    assert str(kept) in text(found, "rescue")

@@ -1,0 +1,60 @@
+"""The right to write a database: one run has it, from the lock to the last checkpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from aiq.clock import rfc3339
+from aiq.errors import AiqError, Refused, StoreError, UnknownName
+from aiq.run.watch import Watch
+from aiq.store import runs
+from aiq.store.db import Database, open_for_reading, open_for_run
+from aiq.store.lock import RunLock
+
+
+@contextlib.asynccontextmanager
+async def owned_database(path: Path, watch: Watch, *, may_be_new: bool) -> AsyncIterator[Database]:
+    """
+    Hold the lock and the writing connection while the block runs; leave one whole file behind.
+
+    Raises:
+        UnknownName: there is no such database, and it may not be a new one.
+        StoreError: it cannot be used, another run holds it, or it was lost meanwhile.
+    """
+    if not may_be_new and not path.exists():  # noqa: ASYNC240 - one look before anything goes on
+        raise UnknownName(f"there is no database at {path}", hint="name one with `--db`")
+    lock = RunLock(path)
+    if not await asyncio.to_thread(lock.acquire):
+        raise await _in_use(path)
+    with lock:
+        database = await open_for_run(path)
+        watch.begin()
+        try:
+            try:
+                yield database
+            finally:
+                await watch.check(database)
+            with contextlib.suppress(StoreError):  # what is committed stays so in the log too
+                await database.checkpoint()
+        finally:
+            await database.close()
+
+
+async def _in_use(path: Path) -> AiqError:
+    """Say who holds the database."""
+    holder = "another run"
+    with contextlib.suppress(StoreError, Refused):
+        database = await open_for_reading(path)
+        try:
+            run = await runs.last_run(database)
+        finally:
+            await database.close()
+        if run is not None:
+            holder = f"a run (pid {run.pid} on {run.host}, since {rfc3339(run.started_at)})"
+    return StoreError(
+        f"database {path} is in use by {holder}",
+        hint="wait until it has ended, or stop it with Ctrl-C; `aiq status` shows how far it is",
+    )
