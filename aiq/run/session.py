@@ -80,11 +80,31 @@ class Session:
         self._redactor = Redactor([s for p in settings.providers for s in p.secrets])
 
     async def run(self) -> RunResult:
-        """Do the whole job; raises `AiqError` where nothing sensible can be reported."""
+        """
+        Do the whole job; raises `AiqError` where nothing sensible can be reported.
+
+        A run that is stopped while another program holds the database, so that it cannot even be
+        opened, is left behind: it has done nothing, and the process has to end without it.
+        """
         with self._signals.listening():
-            path, is_new = self._options.database, self._options.requeue is None
-            async with owned_database(path, self._watch, may_be_new=is_new) as database:
-                return await self._run(database)
+            working = asyncio.create_task(self._in_database(), name="session")
+            leaving = asyncio.create_task(self._signals.ignored(), name="leaving")
+            try:
+                await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                working.cancel()
+                await asyncio.gather(working, return_exceptions=True)
+                raise
+            finally:
+                leaving.cancel()
+        if working.done():
+            return await working
+        return RunResult.nothing(self._signals.exit_code, "stopped before anything was sent")
+
+    async def _in_database(self) -> RunResult:
+        path, is_new = self._options.database, self._options.requeue is None
+        async with owned_database(path, self._watch, may_be_new=is_new) as database:
+            return await self._run(database)
 
     async def _run(self, database: Database) -> RunResult:
         await bring_home(database, self._observer.note)
@@ -95,6 +115,7 @@ class Session:
         run = await runs.begin_run(
             database, pid=os.getpid(), host=socket.gethostname(), now_us=began_us
         )
+        self._signals.heed()
         try:
             work = await self._intake.take(database, is_stopped=lambda: self._signals.is_stopped)
             return await self._work_through(database, work, run)

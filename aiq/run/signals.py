@@ -2,9 +2,10 @@
 What a signal asks for, and how long the run may take over it.
 
 The first SIGINT, SIGTERM or SIGHUP stops sending and lets what is in flight finish: 120 s after
-SIGINT, 25 s after the others, because a container is killed after thirty. The second aborts. The
-third ends the process at once; the ledger's leases make even that honest. What the caller ignores
-(`nohup`, a script's background job) stays ignored.
+SIGINT, 25 s after the others, because a container is killed after thirty. Before anything is sent
+there is nothing to wait for. The second aborts. The third ends the process at once; the ledger's
+leases make even that honest. What the caller ignores (`nohup`, a script's background job) stays
+ignored.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ import signal
 from collections.abc import Callable, Iterator
 
 from aiq.errors import ExitCode
+
+SETTLE_S = 0.5
+"""What a run may take to open its database before a signal ends it there: mostly it takes far less,
+but another program may hold the file for ever."""
 
 DRAIN_S = {signal.SIGINT: 120.0, signal.SIGTERM: 25.0, signal.SIGHUP: 25.0}
 
@@ -30,6 +35,8 @@ class Signals:
         self._stop: Callable[[], None] | None = None
         self._abort: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._asked = asyncio.Event()
+        self._is_heeded = False
 
     @property
     def is_stopped(self) -> bool:
@@ -48,6 +55,17 @@ class Signals:
             stop()
         if self._count >= 2:
             abort()
+
+    def heed(self) -> None:
+        """From now on somebody looks at `is_stopped`, or is told."""
+        self._is_heeded = True
+
+    async def ignored(self) -> None:
+        """Return when a signal has come and nobody was there to heed it."""
+        await self._asked.wait()
+        await asyncio.sleep(SETTLE_S)
+        if self._is_heeded:
+            await asyncio.Future()  # it is acted on, for as long as that takes
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -68,6 +86,7 @@ class Signals:
         self._count += 1
         if self._count == 1:
             self.first = number
+            self._asked.set()
             self._timer = asyncio.get_running_loop().call_later(DRAIN_S[number], self._give_up)
             if self._stop is not None:
                 self._stop()

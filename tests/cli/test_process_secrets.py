@@ -114,7 +114,7 @@ async def test_an_error_shows_no_key(tmp_path: Path, how: str) -> None:
         shim.mkdir()
         (shim / "sitecustomize.py").write_text(
             "from aiq.run.attempt import Sender\n"
-            "async def broken(self, provider, request, model):\n"
+            "async def broken(self, provider, *_):\n"
             "    raise RuntimeError(f'lost with {provider.headers} and {provider.settings}')\n"
             "Sender.send = broken\n"
         )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.kills import kill_loop, settled
+from tests.crash.ordeal import check
 from tests.support.fault_server import FaultServer
 from tests.support.invariants import rows
 from tests.support.ledger import Picture, check_all_answered, check_requests, picture, prompts
@@ -81,6 +83,22 @@ async def test_a_kill_before_the_first_answer_costs_one_request_a_job(tmp_path: 
         asked = [seen.prompt for seen in server.ledger]
         assert Counter(asked) == Counter(f"p{n}" for n in range(40))
         assert set(asked[-16:]) == left.leased
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not FULL, reason="takes minutes; the loop above is the same in small")
+async def test_fifty_kills_over_two_thousand_jobs(tmp_path: Path) -> None:
+    """At random instants, with 32 requests of 300 ms in flight: it finishes, and all is named."""
+    found = await kill_loop(
+        tmp_path, kills=50, jobs=2_000, delay_s=0.3, concurrency=32, seed=20_260_000
+    )
+    check(found, faults=50)
+    assert found.requests <= 2_000 + found.at_risk
+
+
+async def test_a_kill_right_after_a_commit_asks_for_none_of_it_again(tmp_path: Path) -> None:
+    """What another process could see as done stays done."""
+    check(await settled(tmp_path, 10))
 
 
 async def test_on_unknown_fail_asks_no_job_twice(tmp_path: Path) -> None:

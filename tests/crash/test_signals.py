@@ -7,10 +7,12 @@ import os
 import signal
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.crash.stops import until_owned
 from tests.support.fault_server import FaultServer
 from tests.support.invariants import check_store, rows
 from tests.support.ledger import check_all_answered, check_requests, outcomes, prompts, states
@@ -164,6 +166,26 @@ async def test_sigint_while_a_pipe_is_read_keeps_nothing(tmp_path: Path) -> None
         assert rows(place.db, "SELECT count(*) FROM job") == [(0,)]
         assert rows(place.db, "SELECT count(*) FROM batch") == [(0,)]
         assert server.ledger == []
+
+
+async def test_sigint_while_another_program_holds_the_database_leaves_at_once(
+    tmp_path: Path,
+) -> None:
+    """Nothing has been sent yet, so there is nothing that is worth a wait of ten seconds."""
+    async with FaultServer() as server, Workplace(tmp_path, a=server) as place:
+        file = place.write(prompts(6))
+        assert (await place.run("run", file, "--limit", "2")).code == 0
+        with closing(sqlite3.connect(place.db, isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            running = await place.start("run", file)
+            await until_owned(place.db)
+            running.send(signal.SIGINT)
+            ended, took_s = await timed_end(running)
+        assert (ended.code, took_s < PROMPT_S) == (130, True), ended.text
+        assert f"aiq run {file}" in ended.text
+        assert len(server.ledger) == 2
+        assert (await place.resume(ended)).code == 0
+        check_all_answered(place.db, 6)
 
 
 async def test_sigint_before_anything_has_begun_is_quiet(tmp_path: Path) -> None:

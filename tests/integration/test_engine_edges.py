@@ -16,6 +16,7 @@ from aiq.errors import ExitCode
 from aiq.run.read_ahead import ReadAhead
 from aiq.run.request import Flags
 from tests.support.fault_server import FaultServer
+from tests.support.invariants import rows
 from tests.support.replies import Reply, Seen
 from tests.support.sessions import Bench, LoopClock, batch_line, hurried, prompts, provider
 
@@ -43,6 +44,25 @@ def test_a_run_out_of_patience_sleeps_until_what_is_in_flight_has_ended(tmp_path
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
         runner.run(run())
     assert selector.turns < 2000
+
+
+async def test_every_request_finds_its_lease_in_the_database(tmp_path: Path) -> None:
+    """At the moment a server reads a request, another process can see the attempt it stands for."""
+    leased: list[tuple[str, list[tuple[Any, ...]]]] = []
+
+    def script(seen: Seen) -> Reply | None:
+        sql = (
+            "SELECT number, kind FROM attempt JOIN job ON job.lease = attempt.id"
+            " WHERE key = ? AND state = 'running'"
+        )
+        leased.append((seen.prompt, rows(bench.database, sql, seen.prompt)))
+        return Reply.error(500) if seen.nth == 1 and seen.number % 7 == 0 else None
+
+    async with FaultServer(script) as server:
+        bench = Bench(tmp_path, a=provider(server), run={"concurrency": 16})
+        await bench.run(prompts(120))
+        expected = [(one.prompt, [(one.nth, None)]) for one in server.ledger]
+    assert leased == expected
 
 
 async def test_one_job_that_no_budget_can_bound_does_not_stop_the_others(tmp_path: Path) -> None:

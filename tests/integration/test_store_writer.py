@@ -286,6 +286,20 @@ async def test_a_late_lease_takes_its_whole_group_down(
     assert isinstance(writer.failure, StaleWrite)
 
 
+async def test_an_attempt_cannot_end_the_lease_of_another(
+    database: Database, database_path: Path
+) -> None:
+    """Only the attempt that a job is leased to moves it: an answer never lands at a stranger's."""
+    first, second = await jobs_of(database, 2)
+    writer = Writer(database, run_id=1, committed=ignore)
+    writer.start(ended=lambda: None)
+    await writer.lease(lease(1, first), lease(2, second))
+    before = factories.dump(database_path)
+    writer.submit(settle(2, first, JobState.SUCCEEDED))
+    await assert_dead(writer, database_path, before)
+    assert isinstance(writer.failure, StaleWrite)
+
+
 async def test_a_listener_that_fails_ends_writing_and_leaves_nobody_waiting(
     database: Database,
 ) -> None:

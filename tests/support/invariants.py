@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,6 @@ _BROKEN_RULES = {
     "an answer belongs to another attempt than an ok one of its job": """
         SELECT answer.job_id FROM answer JOIN attempt ON attempt.id = answer.attempt_id
         WHERE attempt.kind <> 'ok' OR attempt.job_id <> answer.job_id""",
-    "a job was answered twice": """
-        SELECT job_id FROM attempt WHERE kind = 'ok' GROUP BY job_id HAVING count(*) > 1""",
     "a failed job has another kind than the last attempt that was sent": f"""
         SELECT id FROM job WHERE state = 'failed' AND attempts > 0
         AND error_kind <> ({_LAST_KIND})""",
@@ -63,6 +61,11 @@ _BROKEN_RULES = {
           (SELECT count(*) FROM attempt WHERE kind = 'ok') AS answered WHERE kept <> answered""",
 }  # fmt: skip
 
+_ANSWERED_TWICE = """
+SELECT key FROM job JOIN attempt ON attempt.job_id = job.id AND attempt.kind = 'ok'
+GROUP BY job.id HAVING count(*) > 1
+"""
+
 
 def rows(path: Path, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
     """Ask the database without any of our code."""
@@ -70,12 +73,22 @@ def rows(path: Path, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         return list(connection.execute(sql, parameters))
 
 
-def check_store(path: Path, *, lines: int | None = None) -> None:
-    """The database is whole, nothing is left open, and jobs, attempts and answers agree."""
+def check_store(
+    path: Path, *, lines: int | None = None, asked_anew: Collection[str] = frozenset()
+) -> None:
+    """
+    The database is whole, nothing is left open, and jobs, attempts and answers agree.
+
+    Args:
+        lines: how many jobs there must be.
+        asked_anew: ids of prompts that the user changed and wanted asked again.
+    """
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
     assert rows(path, "PRAGMA foreign_key_check") == []
     for rule, sql in _BROKEN_RULES.items():
         assert rows(path, sql) == [], rule
+    twice = {key for (key,) in rows(path, _ANSWERED_TWICE)}
+    assert twice <= set(asked_anew), "a job was answered twice"
     for job, digest, body in rows(path, "SELECT job_id, digest, body FROM answer"):
         assert hashlib.sha256(body).digest() == digest, f"the answer of job {job} is damaged"
     if lines is not None:

@@ -251,7 +251,7 @@ class Workplace:
         """
         command = [sys.executable, "-m", "aiq", *arguments]
         if shell is not None:
-            command = ["sh", "-c", shell, "sh", *command]
+            command = ["/bin/sh", "-c", shell, "sh", *command]
         pipe, master, slave = asyncio.subprocess.PIPE, None, None
         if terminal is not None:
             command = [sys.executable, "-ISc", _ENTER_TERMINAL, *command]
