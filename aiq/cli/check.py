@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.text import Text
@@ -48,31 +49,23 @@ def _settings(options: CheckOptions) -> Settings | None:
         return None
 
 
-def check_lines(report: CheckReport) -> list[Text]:
-    """Return every bad line, the counts, and about what the good ones cost."""
-    lines = [
-        Text.assemble((f"{visible(bad.file)}:{bad.line}", "bold"), "  ", visible(bad.reason))
-        for bad in report.invalid
-    ]
-    lines += [
-        Text(f"`{visible(key, 60)}` is no request field; did you mean `{meant}`?", "yellow")
-        for key, meant in report.mistyped_keys.items()
-    ]
-    if lines:
-        lines.append(Text())
+def check_lines(report: CheckReport) -> Iterator[Text]:
+    """Yield every bad line, the counts, and about what the good ones cost."""
+    for bad in report.invalid:
+        place = f"{visible(bad.file)}:{bad.line}"
+        yield Text.assemble((place, "bold"), "  ", visible(bad.reason))
+    for key, meant in report.mistyped_keys.items():
+        yield Text(f"`{visible(key, 60)}` is no request field; did you mean `{meant}`?", "yellow")
+    if report.invalid or report.mistyped_keys:
+        yield Text()
     invalid = f"{len(report.invalid):,} invalid"
-    lines.append(
-        Text.assemble(
-            f"{figures.plural(report.lines, 'line')}: {report.valid:,} valid, ",
-            (invalid, "red" if report.invalid else ""),
-        )
+    yield Text.assemble(
+        f"{figures.plural(report.lines, 'line')}: {report.valid:,} valid, ",
+        (invalid, "red" if report.invalid else ""),
     )
-    lines.append(Text(f"about {report.tokens_estimated:,} input tokens"))
-    lines += [
-        Text(f"about {_cost(amount)} at {visible(name, 60)}")
-        for name, amount in report.cost_estimated_usd.items()
-    ]
-    return lines
+    yield Text(f"about {report.tokens_estimated:,} input tokens")
+    for name, amount in report.cost_estimated_usd.items():
+        yield Text(f"about {_cost(amount)} at {visible(name, 60)}")
 
 
 def _cost(amount: float | None) -> str:

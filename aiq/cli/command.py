@@ -36,7 +36,7 @@ class Application(TyperGroup):
         except typer.TyperException as refusal:
             context = getattr(refusal, "ctx", None)
             path = context.command_path if context else "aiq"
-            streams.say(f"error: {visible(refusal.format_message(), 1000, lines=True)}")
+            streams.say(f"error: {visible(refusal.format_message(), 1000)}")
             streams.say(f"\nhint: `{path} --help` lists what there is")
             sys.exit(ExitCode.REFUSED)
 

@@ -20,6 +20,7 @@ from aiq.errors import AiqError, ExitCode
 from aiq.redaction import Redactor, Secret
 
 _ERROR_LIMIT = 2000
+_TRACE_LIMIT = 100_000
 
 
 class Failure:
@@ -54,7 +55,8 @@ class Failure:
         import traceback  # noqa: PLC0415
 
         if self._verbose:
-            streams.say(self._clean("".join(traceback.format_exception(error)), 100_000))
+            trace = "".join(traceback.format_exception(error))
+            streams.say(visible(self._redactor.text(trace), _TRACE_LIMIT, lines=True))
         name = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         system = f"Python {platform.python_version()}, {platform.system()}"
         self._print(
@@ -75,5 +77,6 @@ class Failure:
             lines += ["", *map(self._clean, self.footer)]
         streams.say("\n".join(lines))
 
-    def _clean(self, text: str, limit: int = _ERROR_LIMIT) -> str:
-        return visible(self._redactor.text(text), limit, lines=True)
+    def _clean(self, text: str) -> str:
+        """Return one line: a name with a line feed in it must not look like a hint of ours."""
+        return visible(self._redactor.text(text), _ERROR_LIMIT)

@@ -72,10 +72,11 @@ def _answer(job: JobDetails) -> list[list[Text]]:
     content = job.content
     if content is None:
         return []
-    reason = f"answer ({content.finish_reason})" if content.finish_reason else "answer"
+    finish = content.finish_reason
+    reason = f"answer ({visible(finish)})" if finish else "answer"
     blocks = []
     if content.text is not None:
-        blocks.append(_titled(visible(reason), content.text))
+        blocks.append(_titled(reason, content.text))
     if content.refusal is not None:
         blocks.append(_titled("refusal", content.refusal))
     if content.tool_calls is not None:

@@ -16,6 +16,7 @@ from aiq.cli.columns import GAP, Column, table
 from aiq.cli.failure import Failure
 from aiq.cli.health_options import ProbeOptions
 from aiq.cli.text import visible
+from aiq.cli.values import model_name
 from aiq.clock import Clock, rfc3339
 from aiq.config import Settings, load
 from aiq.policy.health import Level
@@ -74,7 +75,7 @@ class _Watch:
         self._probe = Probe(
             settings,
             database=options.db,
-            model=options.model,
+            model=model_name(options.model),
             level=options.level,
             clock=self._clock,
             environ=dict(os.environ),

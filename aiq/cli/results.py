@@ -21,6 +21,7 @@ from aiq.run.sources import STDIN, batch_name
 from aiq.run.status import read_status
 
 STDOUT = Path("-")
+_KEYS = Path(".env")
 
 
 def write_results(options: ExportOptions) -> int:
@@ -52,7 +53,7 @@ class ResultFile:
             path=None if options.output in (None, STDOUT) else options.output,
             format=options.format,
             state=options.state,
-            protect=(options.config or Path("aiq.toml"),),
+            protect=(options.config or Path("aiq.toml"), _KEYS),
         )
 
     @classmethod
@@ -74,7 +75,7 @@ class ResultFile:
             path=None if options.output == STDOUT else options.output,
             format=options.format,
             state=States.ALL,
-            protect=(*inputs, options.db, *([settings.path] if settings.path else [])),
+            protect=(*inputs, options.db, _KEYS, *([settings.path] if settings.path else [])),
         )
         output.refuse_path()
         await _refuse_several(asked)

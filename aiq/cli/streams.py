@@ -181,7 +181,10 @@ def print_lines(target: Console, lines: Iterable[Text], *, wrap: bool = False) -
     between words instead.
     """
     for line in lines:
-        target.print(line, soft_wrap=not wrap)
+        if target.is_terminal:
+            target.print(line, soft_wrap=not wrap)
+        else:  # where nothing is wrapped or coloured, and where lists are long
+            target.file.write(line.plain.expandtabs() + "\n")
 
 
 def is_live_terminal() -> bool:

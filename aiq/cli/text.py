@@ -24,6 +24,8 @@ ACCENTS = 4
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # Letters and marks by category that take no room: joiners, fillers, inherent vowels.
 _HIDDEN_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+# Kept by Unicode for characters that take no room either, once there are any.
+_HIDDEN_RANGES = (range(0x2065, 0x2066), range(0xFFF0, 0xFFF9), range(0xE0000, 0xE1000))
 _LAYOUT = frozenset("\n\t")
 
 
@@ -47,9 +49,15 @@ def _shown(text: str, layout: frozenset[str]) -> list[str]:
     for char in text:
         category = unicodedata.category(char)
         accents = accents + 1 if category in ("Mn", "Me") else 0
-        is_hidden = category in _HIDDEN_CATEGORIES or char in _HIDDEN_LETTERS or accents > ACCENTS
+        is_hidden = accents > ACCENTS or _is_hidden(char, category)
         shown.append(_escape(ord(char)) if is_hidden and char not in layout else char)
     return shown
+
+
+def _is_hidden(char: str, category: str) -> bool:
+    if category == "Cn":
+        return any(ord(char) in one for one in _HIDDEN_RANGES)
+    return category in _HIDDEN_CATEGORIES or char in _HIDDEN_LETTERS
 
 
 def _escape(code: int) -> str:

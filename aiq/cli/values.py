@@ -1,11 +1,11 @@
-"""Option values that need more than a type: request fields as `KEY=JSON`, kinds of outcome."""
+"""Option values that need more than a type: models, request fields as `KEY=JSON`, kinds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from aiq.config.toml_file import nearest, quoted
+from aiq.config.toml_file import looks_like_key, nearest, quoted, typed_key
 from aiq.errors import Refused
 from aiq.model import Kind
 from aiq.prompts.request_fields import CHAT, check_field, mistyped
@@ -22,11 +22,13 @@ def parameters(given: Sequence[str]) -> dict[str, Any]:
     Return request fields from `--param KEY=JSON`.
 
     Raises:
-        Refused: no `=`, no JSON, no request field, or a value of the wrong type.
+        Refused: no `=`, no JSON, no request field, a value of the wrong type, or an API key.
     """
     fields: dict[str, Any] = {}
     for one in given:
         name, equals, text = one.partition("=")
+        if looks_like_key(name):
+            raise typed_key("--param")
         if not equals:
             raise Refused(
                 f"--param {quoted(one)}: has no `=`", hint="write `--param temperature=0.2`"
@@ -55,7 +57,24 @@ def _value(name: str, text: str) -> Any:
         check_field(name, CHAT[name], value)
     except BadLine as bad:
         raise Refused(f"--param {name}: {bad}") from None
+    if _holds_key(value):
+        raise typed_key(f"--param {name}")
     return value
+
+
+def _holds_key(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_key, (*value, *value.values())))
+    if isinstance(value, list):
+        return any(map(_holds_key, value))
+    return isinstance(value, str) and looks_like_key(value)
+
+
+def model_name(given: str | None) -> str | None:
+    """Return the model of `-m`; raises `Refused` for what must be a key in the wrong place."""
+    if given is not None and looks_like_key(given):
+        raise typed_key("-m")
+    return given
 
 
 def kinds(option: str, given: Sequence[str]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from aiq.cli.progress import LiveView
 from aiq.cli.results import ResultFile
 from aiq.cli.summary import headline, steps, summary
 from aiq.cli.text import visible
-from aiq.cli.values import kinds, parameters
+from aiq.cli.values import kinds, model_name, parameters
 from aiq.clock import Clock
 from aiq.config import RunOverrides, RunSettings, Settings, load
 from aiq.errors import AiqError, ExitCode, StoreError, StoreMoved, Unusable
@@ -81,7 +81,11 @@ _NO_PROVIDERS = Settings(run=RunSettings(), defaults={}, providers=(), path=None
 
 
 def _flags(options: WorkOptions) -> Flags:
-    return Flags(system=options.system, params=parameters(options.param or ()), model=options.model)
+    return Flags(
+        system=options.system,
+        params=parameters(options.param or ()),
+        model=model_name(options.model),
+    )
 
 
 def _settings(options: WorkOptions, on_changed: str | None = None) -> Settings:
@@ -217,7 +221,9 @@ class _Work:
             self._failure.show(error)
             return result.exit_code or error.exit_code
         if not self._options.quiet and not output.is_stdout:
-            streams.talk([Text(f"{figures.plural(count, 'result')} written to {output.path}")])
+            streams.talk(
+                [Text(f"{figures.plural(count, 'result')} written to {visible(str(output.path))}")]
+            )
         return result.exit_code
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from aiq.config.checks import name_of
 from aiq.config.environment import Environment
 from aiq.config.tables import ProviderTable
-from aiq.config.toml_file import nearest, quoted
+from aiq.config.toml_file import looks_like_key, nearest, quoted, typed_key
 from aiq.errors import ConfigError
 from aiq.providers.presets import PRESETS, Preset
 
@@ -77,6 +77,8 @@ def _by_name(configured: Configured, names: Sequence[str]) -> tuple[list[Choice]
 
 
 def _preset(name: str, configured: list[str]) -> Preset:
+    if looks_like_key(name):
+        raise typed_key("the name of a provider")
     if name not in PRESETS:
         known = f"configured: {', '.join(map(quoted, configured)) or 'none'}"
         presets = f"presets: {', '.join(PRESETS)}"

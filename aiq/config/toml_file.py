@@ -30,8 +30,9 @@ from aiq.config.tables import (
 from aiq.errors import ConfigError
 from aiq.model import JsonObject
 
-# Deeper than any real setting; a hostile file must not exhaust the stack of what reads it later.
+# Deeper and longer than any real file; a hostile one must not exhaust stack or memory.
 MAX_DEPTH = 50
+MAX_LENGTH = 1024 * 1024
 
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _PATH = re.compile(r"^(.*) - at `(?:key in )?\$\.?(.*)`$", re.DOTALL)
@@ -81,7 +82,7 @@ def read(path: Path, shown: str) -> tuple[ConfigTable, JsonObject]:
         ConfigError: the file cannot be read, is no TOML, or holds a key or value that is refused.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = _text(path, shown)
         document = tomllib.loads(text)
         _refuse_anywhere(document, shown, "", 0)
         table = msgspec.convert(document, ConfigTable)
@@ -102,6 +103,14 @@ def read(path: Path, shown: str) -> tuple[ConfigTable, JsonObject]:
     except ValueError:  # tomllib lets the interpreter's own limit on digits through
         raise ConfigError(f"{shown}: holds an integer of too many digits") from None
     return table, document.get("defaults", {})
+
+
+def _text(path: Path, shown: str) -> str:
+    with path.open(encoding="utf-8-sig") as stream:
+        text = stream.read(MAX_LENGTH + 1)
+    if len(text) > MAX_LENGTH:
+        raise ConfigError(f"{shown}: is too large to be a configuration", hint="check the path")
+    return text
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
@@ -158,6 +167,14 @@ def join(path: str, key: str) -> str:
 def literal_key(where: str) -> ConfigError:
     """Return the refusal of a key written into the file; `where` names its place."""
     return ConfigError(f"{where}: {NO_KEYS}", hint=NO_KEYS_HINT)
+
+
+def typed_key(where: str) -> ConfigError:
+    """Return the refusal of a key on the command line, which everybody on the machine can read."""
+    return ConfigError(
+        f"{where}: keys do not belong on the command line",
+        hint="put it into the environment or .env, and think of it as known by now",
+    )
 
 
 def explain(message: str) -> Fault:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import stat
 import sys
 import zlib
@@ -64,18 +65,24 @@ def read_lines(path: Path | None, *, stdin: BinaryIO | None = None) -> Iterator[
 
     Raises:
         InputError: the file is missing, unreadable, a directory, a device, a SQLite database,
-            UTF-16 or UTF-32 text, or damaged gzip. Damage shows only where the reading meets it,
-            after good lines were yielded.
+            UTF-16 or UTF-32 text, damaged gzip, or written to meanwhile. Damage shows only where
+            the reading meets it, after good lines were yielded; a change shows at the end.
 
     """
     name = "stdin" if path is None else f"`{path}`"
     with _refusing(name):
         if path is None:
-            yield from _lines(stdin or sys.stdin.buffer, name, must_be_gzip=False)
+            yield from _steady_lines(stdin or _standard_input(), name, must_be_gzip=False)
             return
         _refuse_odd_kinds(path, name)
         with path.open("rb") as stream:
-            yield from _lines(stream, name, must_be_gzip=path.suffix == ".gz")
+            yield from _steady_lines(stream, name, must_be_gzip=path.suffix == ".gz")
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise InputError("stdin is closed", hint="name a file, or pipe one in")
+    return sys.stdin.buffer
 
 
 @contextmanager
@@ -101,6 +108,26 @@ def _refuse_odd_kinds(path: Path, name: str) -> None:
         raise InputError(f"{name} is a directory", hint="name the prompt files in it")
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
         raise InputError(f"{name} is a device or a socket", hint="name a file, a pipe or `-`")
+
+
+def _steady_lines(stream: BinaryIO, name: str, *, must_be_gzip: bool) -> Iterator[RawLine]:
+    """Read to the end, and refuse it all if the file was not the same file all the while."""
+    before = _version(stream)
+    yield from _lines(stream, name, must_be_gzip=must_be_gzip)
+    if _version(stream) != before:
+        raise InputError(
+            f"{name} was written to while it was read",
+            hint="run it again when it is complete",
+        )
+
+
+def _version(stream: BinaryIO) -> tuple[int, int] | None:
+    """Return what changes when a file is written to; None for a pipe, which has but one reading."""
+    try:
+        status = os.fstat(stream.fileno())
+    except OSError:  # a stream in memory
+        return None
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def _lines(stream: BinaryIO, name: str, *, must_be_gzip: bool) -> Iterator[RawLine]:

@@ -169,12 +169,15 @@ def mistyped(key: str) -> str | None:
     """
     if key in _NAMES or not key.isascii() or len(key) < _SHORTEST_MISTYPED:
         return None
-    plain = _plain(key)
-    return next((name for name in _NAMES if plain == _plain(name) or _is_one_edit(key, name)), None)
+    spelled = _BY_PLAIN_NAME.get(_plain(key))
+    return spelled or next((name for name in _NAMES if _is_one_edit(key, name)), None)
 
 
 def _plain(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()
+
+
+_BY_PLAIN_NAME = {_plain(name): name for name in _NAMES}
 
 
 def _is_one_edit(first: str, second: str) -> bool:

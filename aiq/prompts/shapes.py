@@ -28,6 +28,7 @@ __all__ = ["BadLine", "digest", "parse"]
 
 _ID_LIMIT = 512  # bytes of UTF-8
 _PRIORITY_LIMIT = 2**63  # what a column of the job table holds
+_MISTYPED_KEPT = 20  # of a whole file: nobody reads on
 _ENVELOPES = frozenset({"body", "params", "request"})
 _IDS = ("id", "custom_id")
 _MISPLACED = (BESIDE_PROMPT | CHAT.keys()) - {"custom_id", "priority"}
@@ -44,8 +45,9 @@ def parse(line: bytes, mistyped_keys: dict[str, str] | None = None) -> Prompt:
     Args:
         line: the line without its ending, not blank.
         mistyped_keys: receives, for each such key that looks like a slip of the pen, the field
-            it probably means (`max_token` -> `max_tokens`). One dict serves a whole file: the
-            same slip comes on every line, and wrapping each prompt to carry it would cost more.
+            it probably means (`max_token` -> `max_tokens`), up to 20. One dict serves a whole
+            file: the same slip comes on every line, and wrapping each prompt to carry it would
+            cost more.
 
     Raises:
         BadLine: the line is no prompt.
@@ -212,7 +214,7 @@ def _encoded(name: str, text: str) -> bytes:
 def _note_mistyped(line: JsonObject, mistyped_keys: dict[str, str]) -> None:
     for key in line:
         meant = mistyped(key)
-        if meant is not None:
+        if meant is not None and len(mistyped_keys) < _MISTYPED_KEPT:
             mistyped_keys[key] = meant
 
 

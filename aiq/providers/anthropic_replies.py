@@ -113,17 +113,20 @@ def content(reply: Reply) -> Content:
 
 
 def read_usage(wire: object) -> Usage:
-    """Read `usage`; unusable counts are None, and a part that is not told is none."""
+    """Read `usage`; unusable counts are None, and parts of an unknown whole are not told."""
     if not isinstance(wire, dict):
         return Usage()
+    tokens_out = token_count(wire.get("output_tokens"))
     plain = token_count(wire.get("input_tokens"))
+    if plain is None:
+        return Usage(output_tokens=tokens_out)
     read_from = token_count(wire.get("cache_read_input_tokens"))
     written = token_count(wire.get("cache_creation_input_tokens"))
     kept = wire.get("cache_creation")
     for_an_hour = kept.get("ephemeral_1h_input_tokens") if isinstance(kept, dict) else None
     return Usage(
-        input_tokens=None if plain is None else plain + (read_from or 0) + (written or 0),
-        output_tokens=token_count(wire.get("output_tokens")),
+        input_tokens=plain + (read_from or 0) + (written or 0),
+        output_tokens=tokens_out,
         cached_tokens=read_from,
         cache_write_tokens=written,
         cache_write_1h_tokens=token_count(for_an_hour),

@@ -222,6 +222,23 @@ def _read_lenient(document: Any) -> Reply:
     """Read JSON that only the standard module could, or that holds an error; never raises."""
     fields = document if isinstance(document, dict) else {}
     try:
-        return msgspec.convert({**fields, "error": None}, Reply)
-    except (msgspec.ValidationError, RecursionError):
+        return _converted(fields)
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError):
         return Reply(usage_metadata=fields.get("usageMetadata"))
+
+
+def _converted(fields: JsonObject) -> Reply:
+    try:
+        return msgspec.convert({**fields, "error": None}, Reply)
+    except UnicodeEncodeError:  # a name that it looks up, or a text in the wrong place
+        return msgspec.convert({**_with_plain_names(fields), "error": None}, Reply)
+
+
+def _with_plain_names(value: Any) -> Any:
+    """Return a value with no lone surrogate in its names; texts stay as they are."""
+    if isinstance(value, dict):
+        return {
+            json_text.without_surrogates(name): _with_plain_names(one)
+            for name, one in value.items()
+        }
+    return [_with_plain_names(one) for one in value] if isinstance(value, list) else value

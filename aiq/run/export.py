@@ -23,9 +23,10 @@ from aiq.providers.dialect import Dialect
 from aiq.providers.dialects import dialect_for
 from aiq.run.export_formats import csv_header, csv_row, openai_line
 from aiq.run.job import shown_key
-from aiq.run.replacement import replaced
+from aiq.run.replacement import replaced, target_of
 from aiq.store import batches, reading
 from aiq.store.db import Database, open_for_reading
+from aiq.store.health import health_path
 from aiq.store.reading import FinishedJob
 
 STATES = {
@@ -84,10 +85,13 @@ async def export(
         await database.close()
 
 
+_FILE_ENDS = ("", "-wal", "-shm", ".lock")
+
+
 async def _own_files(database: Database) -> list[Path]:
-    """Return the database with the files beside it, and every prompt file it knows."""
-    path = database.path
-    beside = [path.with_name(path.name + end) for end in ("", "-wal", "-shm", ".lock")]
+    """Return both databases with the files beside them, and every prompt file that is known."""
+    own = (database.path, health_path(database.path))
+    beside = [path.with_name(path.name + end) for path in own for end in _FILE_ENDS]
     sources: list[str] = []
     for batch in await batches.batches(database):
         sources += await batches.source_paths(database, batch.id)
@@ -109,12 +113,13 @@ async def _batch_id(database: Database, name: str | None) -> int:
 
 
 def refuse_overwrite(output: Path, protect: Sequence[Path]) -> None:
-    """Raise `InputError` if the output cannot be a file, or is one of the protected ones."""
+    """Raise `Refused` if the output cannot be a file of ours, or is one of the protected ones."""
     if output.is_dir() or not output.parent.is_dir():
         raise InputError(
             f"{output} cannot be written: no such directory, or a directory itself",
             hint="name a file in a directory that exists with `-o`",
         )
+    target_of(output)
     real = output.resolve()
     for path in protect:
         if path.resolve() == real:

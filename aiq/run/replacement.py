@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from aiq.errors import Refused
+
+_MOST_LINKS = 40  # as many as Linux follows
 
 
 @contextlib.contextmanager
@@ -18,9 +21,9 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
     Give a stream whose content becomes the file when the block ends well.
 
     Whatever goes wrong, the old file stays as it was. The new one has the mode of the old one, or
-    what the umask gives. Raises `Refused` if the directory cannot be written.
+    what the umask gives. Raises `Refused` if the directory cannot be written, and as `target_of`.
     """
-    target = path.resolve() if path.is_symlink() else path
+    target = target_of(path)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
@@ -41,6 +44,31 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
         raise
     _sync_directory(target.parent)
+
+
+def target_of(path: Path) -> Path:
+    """
+    Return the file that is replaced: a link is followed, unless a stranger has put it there.
+
+    In a directory that others may write to, like /tmp, a link of theirs could point at any file of
+    ours. Raises `Refused` for such a link, and for what is there and no regular file.
+    """
+    with contextlib.suppress(OSError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise Refused(
+                f"{path} is a device, a pipe or a directory, and would become a file",
+                hint="`-o -` writes to stdout, which can go anywhere",
+            )
+    for _ in range(_MOST_LINKS):
+        if not path.is_symlink():
+            return path
+        if path.lstat().st_uid not in (os.geteuid(), path.parent.stat().st_uid):
+            raise Refused(
+                f"{path} is a link that another user has put there",
+                hint="name another file with `-o`",
+            )
+        path = path.parent / path.readlink()
+    raise Refused(f"{path} is a link to itself", hint="name another file with `-o`")
 
 
 def _mode(target: Path) -> int:

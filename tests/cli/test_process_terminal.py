@@ -96,8 +96,16 @@ async def test_a_storm_of_resizes_is_survived(tmp_path: Path) -> None:
         check_all_answered(place.db, 12)
 
 
+MARKUP = "[red]p[/b]:smile:"
+"""The name of a provider: what can be printed is allowed in it."""
+
+
 def hostile_replies(seen: Seen) -> Reply | None:
     """Answer with hostile text, fail with it, and refuse with it."""
+    if seen.method == "GET":
+        return Reply.json({"object": "list", "data": [{"id": HOSTILE}, {"id": "m"}]})
+    if "slow" in seen.prompt:
+        return Reply(delay_s=0.5)  # the live view gets its time
     if "fails" in seen.prompt:
         return Reply.error(400, code=HOSTILE, message=HOSTILE, headers={"x-request-id": "a\x9bb"})
     if "breaks" in seen.prompt:
@@ -116,10 +124,11 @@ async def hostile_outputs(place: Workplace, *, terminal: bool) -> dict[str, Ende
         {"id": "metadata", "prompt": "m", "metadata": {HOSTILE: HOSTILE}, "model": HOSTILE},
         {"id": "bad " + HOSTILE, "prompt": "x", "temperature": HOSTILE},
         {"id": HOSTILE, "prompt": "twice"},
+        {"id": "slow", "prompt": "slow"},
     ]
     file = place.write(lines, name)
     commands = {
-        "run": ["run", file, "-n", "b\x1b[7m\u202e"],
+        "run": ["run", file, "-n", "b\x1b[7m\u202e", "-o", "out\x1b[7m\u202e.jsonl"],
         "status": ["status"],
         "show": ["show", HOSTILE.replace("\0", "")],
         "show failed": ["show", "breaks"],
@@ -129,26 +138,44 @@ async def hostile_outputs(place: Workplace, *, terminal: bool) -> dict[str, Ende
             "check": ["check", file],
             "unknown": ["status", HOSTILE.replace("\0", "")],
             "missing": ["run", "missing\x1b[31m\u202e.jsonl"],
+            "retry-failed": ["retry-failed", "-m", HOSTILE.replace("\0", "")],
+            "probe": ["probe", "-v", "-m", "gone\x1b[31m\u202e"],
+            "doctor": ["doctor", "--db", "evil\x1b[31m\u202e.db"],
+            "init": ["init", "--config", "evil\x1b]0;title\x07.toml"],
+            "bad config": ["check", file, "--config", "bad\u202e.toml"],
             # To a file or a pipe an export is exact.
             "export": ["export"],
             "export csv": ["export", "--format", "csv"],
             "export openai": ["export", "--format", "openai"],
         }
-    return {what: await place.run(*command, terminal=on) for what, command in commands.items()}
+    proxies = {"HTTPS_PROXY": "http://\x1b[31muser@[b]host\u202e:1"}
+    (place.directory / "bad\u202e.toml").write_text('[run]\n"a\u202e\\u001b[2J[red]" = 1\n')
+    return {
+        what: await place.run(*command, terminal=on, env=proxies)
+        for what, command in commands.items()
+    }
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 async def test_nothing_that_strangers_wrote_is_obeyed(tmp_path: Path, *, terminal: bool) -> None:
     """Ids, file names, answers, errors, options: shown as text, whatever bytes they hold."""
-    async with FaultServer(hostile_replies) as server, Workplace(tmp_path, a=server) as place:
-        outputs = await hostile_outputs(place, terminal=terminal)
+    async with FaultServer(hostile_replies) as server:
+        table = {"base_url": server.url, "name": MARKUP}
+        async with Workplace(tmp_path, a=table) as place:
+            outputs = await hostile_outputs(place, terminal=terminal)
         for what, ended in outputs.items():
             out = ended.out + ended.err
             assert strangers(out) == [], (what, out)
             assert b"E\rF" not in out, what
             assert b"Traceback" not in out, what
             assert b"bug in aiq" not in out, (what, out)
-        assert b"[bold red]" in outputs["status"].out
+            assert b"view failed" not in out, what
+            assert "\N{SMILING FACE WITH OPEN MOUTH}".encode() not in out, what
+        for what in {"run", "status", "show", "check", "retry-failed"} & outputs.keys():
+            shown = OWN.sub(b"", outputs[what].out + outputs[what].err)
+            assert b"[bold red]R[/]S[link=http://x]T" in shown, what
+        for what in {"run", "status", "probe", "retry-failed"} & outputs.keys():
+            assert MARKUP.encode() in outputs[what].out + outputs[what].err, what
 
 
 async def test_a_poor_locale_costs_letters_and_nothing_else(tmp_path: Path) -> None:
@@ -171,5 +198,7 @@ async def test_a_poor_locale_costs_letters_and_nothing_else(tmp_path: Path) -> N
             ended = await place.run(*command, env=poor, terminal=terminal)
             assert ended.code in (0, 1), ended
             (ended.out + ended.err).decode("ascii")
+        western = await place.run("status", env={"PYTHONIOENCODING": "latin-1"})
+        assert "naïve \\U0001f4a5 \\u65e5\\u672c".encode("latin-1") in western.out
         exported = await place.run("export", env=poor)
         assert "日本 💥" in exported.out.decode()

@@ -119,7 +119,7 @@ def test_doctor_verifies_the_database_it_is_given(aiq: Aiq, folder: Path) -> Non
     *lines, empty, last = verified.stdout.splitlines()
     assert (verified.exit_code, empty, last) == (0, "", "nothing to be put right")
     assert {line.split()[0] for line in lines} == {"ok"}
-    assert "aiq.db, schema 2: 3 jobs, 3 attempts, 3 answers" in lines[0]
+    assert "3 jobs, 3 attempts, 3 answers" in lines[0]
     with closing(sqlite3.connect(folder / "aiq.db")) as connection, connection:
         connection.execute("UPDATE answer SET digest = zeroblob(32) WHERE job_id < 3")
     verified = aiq("doctor", "--verify", "aiq.db", "--json")

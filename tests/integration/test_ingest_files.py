@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,61 @@ async def test_a_killed_ingest_leaves_a_file_that_must_be_read_again(
     )
     assert seen == [(None,)]
     assert query(database.path, "SELECT sealed_at IS NULL FROM source") == [(0,)]
+
+
+def appended(path: Path) -> None:
+    with path.open("ab") as stream:
+        stream.write(b'"late"\n"half of a li')
+
+
+def truncated(path: Path) -> None:
+    os.truncate(path, 1_300_000)
+
+
+def rewritten(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"one", b"two"))
+
+
+@pytest.mark.parametrize("change", [appended, truncated, rewritten])
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_a_file_that_changes_while_it_is_read_is_refused_whole(
+    database: Database, tmp_path: Path, change: Callable[[Path], None], *, is_known: bool
+) -> None:
+    """Nobody can say which part of it was read: neither half of it is taken for the whole."""
+    file = tmp_path / "p.jsonl"
+    if is_known:
+        await ingest(database, write_lines(file, '"first"'))
+    before = dump(database.path)
+    write_lines(file, *[f'"one {number:5d}{" " * 500}"' for number in range(4000)])
+    changed: list[int] = []
+
+    def advanced(lines: int) -> None:
+        if not changed:
+            change(file)
+        changed.append(lines)
+
+    with pytest.raises(InputError, match="was written to while it was read"):
+        await ingest(database, file, advanced=advanced)
+    assert changed
+    assert dump(database.path) == before
+    write_lines(file, '"first"', '"whole"')
+    assert (await ingest(database, file)).added == 2 - is_known
+
+
+async def test_a_file_that_is_replaced_while_it_is_read_is_the_old_one(
+    database: Database, tmp_path: Path
+) -> None:
+    """A rename puts another file in its place; the one that is open stays whole."""
+    file = write_lines(tmp_path / "p.jsonl", *[f'"one {n:5d}{" " * 500}"' for n in range(4000)])
+    other = write_lines(tmp_path / "new", '"two"')
+
+    def advanced(_: int) -> None:
+        if other.exists():
+            other.rename(file)
+
+    assert (await ingest(database, file, advanced=advanced)).added == 4000
+    report = await ingest(database, file)
+    assert (report.added, report.vanished) == (1, 4000)
 
 
 async def test_standard_input_is_a_batch_of_its_own(

@@ -131,6 +131,11 @@ def test_tool_calls_keep_their_arguments_to_the_letter() -> None:
             Usage(input_tokens=10, output_tokens=5),
         ),
         ({"input_tokens": "10", "output_tokens": -1}, Usage()),
+        # More cached than there was, once sums are made of it.
+        (
+            {"cache_read_input_tokens": 9, "output_tokens": 5},
+            Usage(output_tokens=5),
+        ),
         ("many", Usage()),
         (None, Usage()),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -211,6 +213,14 @@ def test_headers(tmp_path: Path, headers: str, reason: str) -> None:
         ("a = " + "[" * 5000, "is nested too deeply"),
         ("[defaults]\n" + "a." * 200 + "b = 1\n", "defaults: is nested too deeply"),
         ("a = " + "9" * 5000, "holds an integer of too many digits"),
+        (
+            "[run]\nconcurrency = 1\nconcurrency = 2\n",
+            "line 3, column 16: Cannot overwrite a value",
+        ),
+        ("[run]\n[defaults]\n[run]\n", "line 3, column 5: Cannot declare ('run',) twice"),
+        ("[run]\nconcurrency =\t3 # x\n\tname = 'a\tb'\n", "run.name: unknown key"),
+        ("run: {concurrency: 3}\n", "line 1, column 4: Expected '=' after a key"),
+        ("#" * (1024 * 1024 + 1), "is too large to be a configuration"),
     ],
 )
 def test_broken_files(tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -250,6 +260,20 @@ def test_hostile_key_is_escaped(tmp_path: Path) -> None:
     """A key with control characters reaches the message escaped."""
     message = str(refusal(tmp_path, '[run]\n"a\\u001b[2J" = 1\n'))
     assert message == 'aiq.toml: run."a\\u001b[2J": unknown key'
+
+
+def test_an_endless_file_is_refused(tmp_path: Path) -> None:
+    """A device in the place of a file costs neither time nor memory; a pipe is read."""
+    with pytest.raises(ConfigError, match="too large"):
+        load(config_path=Path("/dev/zero"), environ={}, working_directory=tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(
+        target=(tmp_path / "pipe").write_text, args=('[[providers]]\npreset = "simulated"\n',)
+    )
+    writer.start()
+    found = load(config_path=Path("pipe"), environ={}, working_directory=tmp_path)
+    writer.join()
+    assert [provider.name for provider in found.providers] == ["simulated"]
 
 
 def test_named_file_must_exist(tmp_path: Path) -> None:

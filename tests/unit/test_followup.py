@@ -1,6 +1,7 @@
 """The commands that aiq proposes are those that a shell would take."""
 
 import dataclasses
+import os
 import shlex
 from pathlib import Path
 
@@ -78,6 +79,21 @@ def test_a_dry_run_is_resumed_for_real() -> None:
 )
 def test_what_cannot_be_read_again_is_resumed_without_files(options: WorkOptions) -> None:
     assert resume_command(options) == "aiq run --provider one"
+
+
+def test_a_pipe_is_not_read_twice(tmp_path: Path) -> None:
+    """Its writer is gone: a command that opened it again would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    for prompts in ([str(tmp_path / "pipe")], ["a.jsonl", str(tmp_path / "pipe")]):
+        assert resume_command(RunOptions(prompts=prompts, strict=True)) == "aiq run"
+
+
+def test_a_name_is_never_taken_for_an_option() -> None:
+    """A file may be called `-x.jsonl`, and then its batch is `-x`."""
+    options = RunOptions(prompts=["-x.jsonl", "b.jsonl"], limit=3)
+    assert parsed(resume_command(options)).prompts == ["./-x.jsonl", "b.jsonl"]
+    assert export_command(options, "-x") == "aiq export -o ./-x-results.jsonl -- -x"
+    assert retry_command(options, ["-x"]) == "aiq retry-failed -- -x"
 
 
 def test_the_answers_are_one_command_away() -> None:

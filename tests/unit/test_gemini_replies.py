@@ -62,6 +62,28 @@ def test_a_standard_answer() -> None:
     assert content(document) == Content(text="hello", finish_reason="stop")
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"\ud800": 1},
+        {"modelVersion": "m", "\udfff": "\ud800"},
+        {"candidates": [{"content": {"parts": [{"text": "a"}]}, "\ud800": 1}]},
+    ],
+)
+def test_a_lone_surrogate_in_an_unknown_name_costs_no_answer(odd: dict[str, Any]) -> None:
+    """The answer is paid: what nobody asked for beside it must not spoil it."""
+    document = said({"text": "a"}) | odd
+    answer(document)
+    assert content(document).text == "a"
+
+
+@pytest.mark.parametrize("odd", [{"candidates": "\ud800"}, {"candidates": [{"content": "\ud800"}]}])
+def test_a_lone_surrogate_in_the_wrong_place_is_a_problem(odd: dict[str, Any]) -> None:
+    found = problem({"usageMetadata": {"promptTokenCount": 3}} | odd)
+    assert (found.flaw, found.usage.input_tokens) == (Flaw.NO_CHOICES, 3)
+    assert content(odd) == Content()
+
+
 def test_thoughts_are_no_text() -> None:
     document = said({"text": "hm", "thought": True}, {"text": "a"}, {"text": "b"})
     assert content(document).text == "ab"

@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import sqlite3
+import sys
 import threading
 import tracemalloc
 from pathlib import Path
@@ -145,6 +146,25 @@ def test_a_directory_a_device_and_a_missing_file_are_refused(tmp_path: Path) -> 
         with pytest.raises(InputError, match=complaint) as caught:
             list(read_lines(path))
         assert path.name in str(caught.value)
+
+
+def test_a_standard_input_that_was_never_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supervisor may have closed it."""
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="stdin is closed"):
+        list(read_lines(None))
+
+
+def test_a_redirected_file_that_grows_is_refused(tmp_path: Path) -> None:
+    """`aiq run - < FILE` is as much a file as `aiq run FILE`."""
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(b'"a"\n')
+    with path.open("rb") as stream:
+        lines = read_lines(None, stdin=stream)
+        assert next(lines) == (1, b'"a"')
+        path.write_bytes(b'"a"\n"b"\n')
+        with pytest.raises(InputError, match="written to while it was read"):
+            list(lines)
 
 
 def test_a_database_is_refused(tmp_path: Path) -> None:

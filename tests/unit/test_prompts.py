@@ -280,6 +280,14 @@ def test_no_field_is_a_slip_of_another() -> None:
     assert [name for name in CHAT if mistyped(name)] == []
 
 
+def test_slips_of_the_pen_are_remembered_up_to_a_number() -> None:
+    """A file made of nothing else must not fill the memory, or the screen."""
+    slips: dict[str, str] = {}
+    for number in range(128):
+        parse(line(prompt="x", **{f"temperature{chr(number)}": 1}), slips)
+    assert len(slips) == 20
+
+
 BATCH_BODIES = {
     Endpoint.CHAT: {"messages": [HELLO], "store": True, "metadata": {"a": "b"}, "odd": 1},
     Endpoint.EMBEDDINGS: {"input": ["a", "b"], "dimensions": 8, "user": None},

@@ -25,6 +25,8 @@ from aiq.cli.text import ACCENTS, visible
         ("line\u2028break", "line\\u2028break"),
         ("filler\u3164", "filler\\u3164"),
         ("tag\U000e0041", "tag\\U000e0041"),
+        ("kept\u2065for\ufff0later\U000e0fff", "kept\\u2065for\\ufff0later\\U000e0fff"),
+        ("葛\U000e0100 \ue000", "葛\U000e0100 \ue000"),
         ("lone\ud800", "lone\\ud800"),
         ("日本語 Straße 🎉 naïve", "日本語 Straße 🎉 naïve"),
     ],
