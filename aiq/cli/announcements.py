@@ -16,10 +16,9 @@ def plan_line(plan: Plan) -> Text:
     """Return the line before the first send: jobs, candidates and models, cost, budget."""
     done = f" ({plan.skipped:,} already done)" if plan.skipped else ""
     cost = "cost unknown" if plan.estimated_nano is None else _about(plan.estimated_nano)
-    candidates = " → ".join(_candidate(name, model) for name, model in plan.candidates)
     parts = [
         f"{figures.plural(plan.pending, 'job')} to send{done}",
-        candidates,
+        _candidates(plan),
         cost,
         _budget(plan),
     ]
@@ -35,6 +34,14 @@ def _budget(plan: Plan) -> str:
 
 def _about(nano: int) -> str:
     return f"about {figures.nano(nano)}" if nano else "free"
+
+
+def _candidates(plan: Plan) -> str:
+    """Return who is asked, in order where it is one of ranks, else by which strategy."""
+    shown = [_candidate(name, model) for name, model in plan.candidates]
+    if plan.strategy == "rank":
+        return " → ".join(shown)
+    return f"strategy {plan.strategy}: {', '.join(shown)}"
 
 
 def _candidate(name: str, model: str | None) -> str:

@@ -125,8 +125,8 @@ def run(options: RunOptions, failure: Failure) -> int:
     Take prompt files in and work on their jobs.
 
     Finished jobs are not sent again, so the same command resumes. Without files it carries on with
-    every unfinished job of the database. Ctrl-C stops sending and waits for what is in flight;
-    pressed again it aborts.
+    every unfinished job of the database, with `-n BATCH` with those of one batch. Ctrl-C stops
+    sending and waits for what is in flight; pressed again it aborts.
     """
     from aiq.cli.work import run_prompts
 

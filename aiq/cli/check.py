@@ -12,11 +12,13 @@ from rich.text import Text
 from aiq.cli import figures, streams
 from aiq.cli.failure import Failure
 from aiq.cli.options import CheckOptions
-from aiq.cli.text import visible
+from aiq.cli.text import NAME, visible
+from aiq.cli.values import parameters
 from aiq.config import Settings, load
 from aiq.config.assembly import DEFAULT_FILE
 from aiq.errors import ConfigError, ExitCode
-from aiq.run.check import CheckReport, check
+from aiq.run.check import CheckReport, Estimate, MistypedKey, check
+from aiq.run.request import Flags
 
 
 def check_prompts(options: CheckOptions, failure: Failure) -> int:
@@ -24,7 +26,8 @@ def check_prompts(options: CheckOptions, failure: Failure) -> int:
     settings = _settings(options)
     if settings is not None:
         failure.protect(secret for one in settings.providers for secret in one.secrets)
-    report = asyncio.run(check(options.prompts, settings=settings))
+    flags = Flags(model=options.model, params=parameters(options.param or ()))
+    report = asyncio.run(check(options.prompts, settings=settings, flags=flags))
     if options.json:
         streams.write_json(report.to_json())
     else:
@@ -54,8 +57,7 @@ def check_lines(report: CheckReport) -> Iterator[Text]:
     for bad in report.invalid:
         place = f"{visible(bad.file)}:{bad.line}"
         yield Text.assemble((place, "bold"), "  ", visible(bad.reason))
-    for key, meant in report.mistyped_keys.items():
-        yield Text(f"`{visible(key, 60)}` is no request field; did you mean `{meant}`?", "yellow")
+    yield from map(_mistyped, report.mistyped_keys)
     if report.invalid or report.mistyped_keys:
         yield Text()
     invalid = f"{len(report.invalid):,} invalid"
@@ -64,9 +66,24 @@ def check_lines(report: CheckReport) -> Iterator[Text]:
         (invalid, "red" if report.invalid else ""),
     )
     yield Text(f"about {report.tokens_estimated:,} input tokens")
-    for name, amount in report.cost_estimated_usd.items():
-        yield Text(f"about {_cost(amount)} at {visible(name, 60)}")
+    yield from map(_estimated, report.estimates)
 
 
-def _cost(amount: float | None) -> str:
-    return "unknown cost" if amount is None else figures.usd(amount)
+def _mistyped(found: MistypedKey) -> Text:
+    place = f"{visible(found.file)}:{found.line}" if found.file is not None else ""
+    said = f"`{visible(found.key, NAME)}` is no request field; did you mean `{found.meant}`?"
+    return Text.assemble((place, "bold"), "  " if place else "", (said, "yellow"))
+
+
+def _estimated(one: Estimate) -> Text:
+    """Say about what it costs at a provider and what that assumes, or why nobody knows."""
+    model = f" ({visible(one.model, NAME)})" if one.model is not None else ""
+    where = f"at {visible(one.provider, NAME)}{model}"
+    if one.lacks_model:
+        return Text(f"cost unknown {where}: name a model with `-m MODEL`")
+    if one.usd is None:
+        return Text(f"cost unknown {where}: no price is known; set `price` for the provider")
+    if not one.usd:
+        return Text(f"free {where}")
+    each = f", with {one.output_tokens:,} output tokens each" if one.output_tokens else ""
+    return Text(f"about {figures.usd(one.usd)} {where}{each}")

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from rich.text import Text
 
 GAP = "  "
+BARE = 2
+"""Of so few columns none is left out as long as there is any other way."""
 
 
 class Column(NamedTuple):
@@ -23,34 +25,44 @@ class Column(NamedTuple):
     right: bool = True
     least: int | None = None
     """Cells may be cut to this width, rather than leaving out a column; None: not at all."""
+    bare: int | None = None
+    """And to this rather than leaving out the last column beside it; None: no further."""
 
 
 def table(
     columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int, *, indent: str = ""
 ) -> list[Text]:
-    """Return a heading and the rows, none wider than `width` cells unless one column alone is."""
+    """
+    Return a heading and the rows, none wider than `width` cells unless one column alone is.
+
+    The less important a column, the sooner its cells are cut.
+    """
     heading = [Text(column.title, "dim") for column in columns]
     widths = [max(row[n].cell_len for row in [heading, *rows]) for n in range(len(columns))]
     room = width - len(indent)
     kept = _kept(columns, widths, room)
     overflow = _total([widths[n] for n in kept]) - room
-    for n in kept:
-        cut = min(max(overflow, 0), widths[n] - _least(columns[n], widths[n]))
+    for n in sorted(kept, key=lambda n: (columns[n].rank, n), reverse=True):
+        least = _least(columns[n], widths[n], is_bare=len(kept) <= BARE)
+        cut = min(max(overflow, 0), widths[n] - least)
         widths[n] -= cut
         overflow -= cut
     return [_line(columns, row, widths, kept, indent) for row in [heading, *rows]]
 
 
 def _kept(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
-    least = [_least(column, width) for column, width in zip(columns, widths, strict=True)]
     kept = list(range(len(columns)))
-    while len(kept) > 1 and _total([least[n] for n in kept]) > room:
+    while len(kept) > 1:
+        is_bare = len(kept) <= BARE
+        if _total([_least(columns[n], widths[n], is_bare=is_bare) for n in kept]) <= room:
+            break
         kept.remove(max(kept, key=lambda n: (columns[n].rank, n)))
     return kept
 
 
-def _least(column: Column, width: int) -> int:
-    return width if column.least is None else min(width, column.least)
+def _least(column: Column, width: int, *, is_bare: bool) -> int:
+    least = column.bare if is_bare and column.bare is not None else column.least
+    return width if least is None else min(width, least)
 
 
 def _total(widths: Sequence[int]) -> int:

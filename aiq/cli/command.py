@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from aiq.cli import streams
 from aiq.cli.failure import Failure
 from aiq.cli.text import visible
+from aiq.cli.usage import refusal_text
 from aiq.errors import ExitCode, Refused
 
 Options = TypeVar("Options")
@@ -36,7 +37,8 @@ class Application(TyperGroup):
         except typer.TyperException as refusal:
             context = getattr(refusal, "ctx", None)
             path = context.command_path if context else "aiq"
-            streams.say(f"error: {visible(refusal.format_message(), 1000)}")
+            message = refusal_text(refusal.format_message())
+            streams.say(f"error: {visible(message, 1000)}")
             streams.say(f"\nhint: `{path} --help` lists what there is")
             sys.exit(ExitCode.REFUSED)
 
@@ -55,7 +57,7 @@ def command(
         def invoke(**given: Any) -> None:
             values = {name: _text(value) for name, value in given.items()}
             options = options_type(**values)
-            failure = Failure(verbose=getattr(options, "verbose", False))
+            failure = Failure(verbose=getattr(options, "verbose", False), options=options)
             with failure.reported():
                 _refuse_undecodable(values.values())
                 raise typer.Exit(body(options, failure))

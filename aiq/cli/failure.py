@@ -15,6 +15,7 @@ import typer
 
 import aiq
 from aiq.cli import streams
+from aiq.cli.followup import placed
 from aiq.cli.text import visible
 from aiq.errors import AiqError, ExitCode
 from aiq.redaction import Redactor, Secret
@@ -26,8 +27,9 @@ _TRACE_LIMIT = 100_000
 class Failure:
     """Prints what went wrong, in words that may leave the process."""
 
-    def __init__(self, *, verbose: bool) -> None:
+    def __init__(self, *, verbose: bool, options: object = None) -> None:
         self._verbose = verbose
+        self._options = options
         self._redactor = Redactor()
         self.footer: tuple[str, ...] = ()
         """Lines to add to an error: how far a run came, and how to resume it."""
@@ -67,7 +69,10 @@ class Failure:
 
     def show(self, error: AiqError) -> None:
         """Print an error that does not decide how the command ends."""
-        self._print(str(error), error.hint)
+        hint = error.hint
+        if hint is not None and self._options is not None:
+            hint = placed(hint, self._options)
+        self._print(str(error), hint)
 
     def _print(self, message: str, hint: str | None) -> None:
         lines = [f"error: {self._clean(message)}"]

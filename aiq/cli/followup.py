@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiq.cli.options import RunOptions, WorkOptions
+from aiq.cli.options import RetryOptions, RunOptions, WorkOptions
+
+_STDIN = "-"
 
 _ONCE = frozenset({"prompts", "dry_run"})
 """What is no option, or what a resumed run does not repeat."""
@@ -15,22 +18,45 @@ _ONCE = frozenset({"prompts", "dry_run"})
 _STORED = frozenset({"model", "system", "param"})
 """What is stored with a batch, and would be wrong for another one."""
 
+_PLACES = {
+    "run": ("db", "config"),
+    "retry-failed": ("db", "config"),
+    "export": ("db", "config"),
+    "show": ("db",),
+    "status": ("db",),
+    "check": ("config",),
+    "init": ("config",),
+}
+"""What says where a command works, by command."""
+
+_COMMAND = re.compile(r"`(aiq ([a-z-]+)\b[^`]*)`")
+
 
 def resume_command(options: WorkOptions) -> str:
     """
     Return the command that carries on.
 
     Files are given again where they can be read again. Otherwise (standard input, a pipe,
-    `retry-failed`) it is `aiq run` without files, which takes every unfinished job, each with the
-    flags that are stored with its batch.
+    `retry-failed`) it is `aiq run` without files, which takes the unfinished jobs of the batch, or
+    of all where there is not just one, with the flags that are stored with each batch.
     """
-    files: list[str] = []
-    if isinstance(options, RunOptions) and not any(map(_is_read_once, options.prompts or ())):
-        files = [_file(name) for name in options.prompts or ()]
-    owner = RunOptions if files else WorkOptions
-    dropped = _ONCE if files else _ONCE | _STORED
-    names = [field.name for field in dataclasses.fields(owner) if field.name not in dropped]
-    return shlex.join(["aiq", "run", *files, *_words(options, names)])
+    if isinstance(options, RunOptions) and options.prompts:
+        files = [_file(name) for name in options.prompts]
+        if not any(map(_is_read_once, options.prompts)):
+            words = _words(options, _names(RunOptions, _ONCE))
+            return shlex.join(["aiq", "run", *files, *words])
+    batch = _batch(options)
+    named = [] if batch is None else ["--name", batch]
+    return shlex.join(["aiq", "run", *named, *_words(options, _names(WorkOptions, _STORED))])
+
+
+def repeat_command(options: WorkOptions) -> str:
+    """Return the command that was typed, for when nothing came of it."""
+    words = _words(options, _names(type(options), frozenset({"prompts", "batch"})))
+    if isinstance(options, RetryOptions):
+        return _command("retry-failed", [options.batch] if options.batch else [], words)
+    files = options.prompts or [] if isinstance(options, RunOptions) else []
+    return shlex.join(["aiq", "run", *map(_file, files), *words])
 
 
 def export_command(options: WorkOptions, batch: str) -> str:
@@ -40,10 +66,16 @@ def export_command(options: WorkOptions, batch: str) -> str:
 
 
 def retry_command(options: WorkOptions, batches: Sequence[str]) -> str:
-    """Return the command that gives failed jobs another chance."""
-    named = batches if len(batches) == 1 else ()
-    words = _words(options, ["db", "config", "provider"])
-    return _command("retry-failed", named, words)
+    """
+    Return the command that gives failed jobs another chance, under the same options.
+
+    Of several batches it takes all, each with its own stored flags.
+    """
+    is_one = len(batches) == 1
+    names = _names(WorkOptions, frozenset() if is_one else _STORED)
+    if isinstance(options, RetryOptions):
+        names.append("except_")
+    return _command("retry-failed", batches if is_one else (), _words(options, names))
 
 
 def _command(name: str, batches: Sequence[str], words: Sequence[str]) -> str:
@@ -54,21 +86,52 @@ def _command(name: str, batches: Sequence[str], words: Sequence[str]) -> str:
 
 
 def _is_read_once(name: str) -> bool:
-    return name == "-" or Path(name).is_fifo()
+    return name == _STDIN or Path(name).is_fifo()
 
 
 def _file(name: str) -> str:
     """Return a file's name as it is typed where it must not be taken for an option."""
-    return f"./{name}" if name.startswith("-") else name
+    return f"./{name}" if name.startswith("-") and name != _STDIN else name
 
 
-def _words(options: WorkOptions, names: Sequence[str]) -> list[str]:
+def probe_command(options: WorkOptions) -> str:
+    """Return the command that asks the providers of a run how they are."""
+    words = _words(options, ["db", "config", "model"])
+    return shlex.join(["aiq", "probe", *(options.provider or ()), *words])
+
+
+def placed(text: str, options: object) -> str:
+    """Return a text whose commands in backticks work at the same place as these options."""
+
+    def with_place(found: re.Match[str]) -> str:
+        names = [name for name in _PLACES.get(found[2], ()) if f"--{name}" not in found[1]]
+        return f"`{' '.join([found[1], *map(shlex.quote, _words(options, names))])}`"
+
+    return _COMMAND.sub(with_place, text)
+
+
+def _batch(options: WorkOptions) -> str | None:
+    """Return the one batch that options without files to read again are about; None: several."""
+    if isinstance(options, RetryOptions):
+        return options.batch
+    if not isinstance(options, RunOptions):
+        return None
+    if options.name is None and options.prompts == [_STDIN]:
+        return "stdin"
+    return options.name
+
+
+def _names(owner: type[WorkOptions], dropped: frozenset[str]) -> list[str]:
+    return [field.name for field in dataclasses.fields(owner) if field.name not in dropped]
+
+
+def _words(options: object, names: Sequence[str]) -> list[str]:
     """Return options as they would be typed, without those that have their default."""
-    defaults = {field.name: field.default for field in dataclasses.fields(options)}
+    defaults = {f.name: f.default for f in dataclasses.fields(options)}  # type: ignore[arg-type]
     words = []
     for name in names:
-        value = getattr(options, name)
-        option = "--" + name.replace("_", "-")
+        value = getattr(options, name, None)
+        option = "--" + name.rstrip("_").replace("_", "-")
         if value is None or value == defaults[name]:
             continue
         if value is True:

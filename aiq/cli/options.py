@@ -70,6 +70,18 @@ ProviderNames: TypeAlias = Annotated[
         help="A configured provider or a preset; repeat it in rank order. Only these are used.",
     ),
 ]
+ModelName: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="MODEL", help="For prompts that name none."),
+]
+Parameters: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        metavar="KEY=JSON",
+        help="A request field for every prompt, for example temperature=0.2; repeatable.",
+    ),
+]
 BatchName: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="BATCH", help="A batch; all of them if left out.")
 ]
@@ -90,22 +102,12 @@ class WorkOptions:
     db: DatabasePath = Path("aiq.db")
     config: ConfigPath = None
     provider: ProviderNames = None
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", metavar="MODEL", help="For prompts that name none."),
-    ] = None
+    model: ModelName = None
     system: Annotated[
         str | None,
         typer.Option("--system", metavar="TEXT", help="For prompts without a system message."),
     ] = None
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param",
-            metavar="KEY=JSON",
-            help="A request field for every prompt, for example temperature=0.2; repeatable.",
-        ),
-    ] = None
+    param: Parameters = None
     concurrency: Annotated[
         int | None,
         typer.Option(
@@ -184,13 +186,18 @@ class RunOptions(WorkOptions):
         list[str] | None,
         typer.Argument(
             metavar="PROMPTS",
-            help="Prompt files (JSONL, also .gz); - is stdin. Without any: every unfinished job.",
+            help="Prompt files (JSONL, also .gz); - is stdin. Without any: every unfinished job, or"
+            " with -n those of one batch.",
         ),
     ] = None
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", "-n", metavar="BATCH", help="One batch for all files. [default: the stem]"
+            "--name",
+            "-n",
+            metavar="BATCH",
+            help="One batch for all files, else each has its stem as its name. Without files: carry"
+            " on with this batch alone.",
         ),
     ] = None
     on_changed: Annotated[
@@ -203,14 +210,6 @@ class RunOptions(WorkOptions):
     ] = None
     strict: Annotated[bool, typer.Option("--strict", help="Refuse files with a bad line.")] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop before the first send.")] = False
-
-    def check(self) -> None:
-        super().check()
-        if self.name is not None and not self.prompts:
-            raise Refused(
-                "`-n` names the batch of prompt files, and none is given",
-                hint="name the files as well: `aiq run prompts.jsonl -n NAME`",
-            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -275,6 +274,8 @@ class CheckOptions:
     ]
     config: ConfigPath = None
     provider: ProviderNames = None
+    model: ModelName = None
+    param: Parameters = None
     json: Json = False
 
 

@@ -35,7 +35,7 @@ _SIGNS = {
 }
 
 _COLUMNS = (
-    Column("provider", right=False, least=10),
+    Column("provider", right=False, least=24, bare=10),
     Column("status, next try", rank=1, right=False, least=26),
     Column("in flight", rank=4),
     Column("ok", rank=2),
@@ -53,7 +53,8 @@ def frame(snapshot: Snapshot, *, title: str, width: int, height: int) -> list[Te
         *spread(Text.assemble(("aiq ", "bold cyan"), (title, "bold")), _phase(snapshot), width),
         _progress(snapshot, width),
         *spread(_counts(snapshot), _times(snapshot), width),
-        _money(snapshot),
+        *spread(_money(snapshot), _possibly_paid(snapshot), width),
+        *_budget(snapshot, width),
         Text(),
     ]
     foot = [Text()]
@@ -114,20 +115,27 @@ def _times(snapshot: Snapshot) -> Text:
 def _money(snapshot: Snapshot) -> Text:
     tally = snapshot.tally
     tokens = f"{figures.compact(tally.input_tokens)} in, {figures.compact(tally.output_tokens)} out"
-    parts = [f"cost {figures.cost(tally)}{_budget(snapshot)}", f"tokens {tokens}"]
+    parts = [f"cost {figures.cost(tally)}", f"tokens {tokens}"]
     if snapshot.failovers:
         parts.append(figures.plural(snapshot.failovers, "failover"))
-    if paid := figures.possibly_paid(tally):
-        parts.append(f"possibly paid: {paid}")
     return Text(" · ".join(parts))
 
 
-def _budget(snapshot: Snapshot) -> str:
+def _possibly_paid(snapshot: Snapshot) -> Text:
+    paid = figures.possibly_paid(snapshot.tally)
+    return Text(f"possibly paid: {paid}" if paid else "")
+
+
+def _budget(snapshot: Snapshot, width: int) -> list[Text]:
     """Return how much of the budget is taken, by earlier runs too; nothing without a budget."""
     if snapshot.budget_nano is None:
-        return ""
-    taken = figures.percent(snapshot.committed_nano, snapshot.budget_nano)
-    return f" ({taken} % of budget {figures.nano(snapshot.budget_nano)})"
+        return []
+    share = figures.percent(snapshot.committed_nano, snapshot.budget_nano)
+    taken = f"{figures.nano(snapshot.committed_nano)} spent or possibly paid, all runs"
+    left = f"budget {figures.nano(snapshot.budget_nano)} · {share} % taken ({taken})"
+    reserved = snapshot.reserved_nano
+    right = f"{figures.nano(reserved)} reserved for what is in flight" if reserved else ""
+    return spread(Text(left), Text(right), width)
 
 
 def _providers(views: Sequence[ProviderView], width: int, room: int) -> list[Text]:

@@ -15,7 +15,7 @@ from aiq.cli.options import ExportOptions, Format, States, WorkOptions
 from aiq.cli.text import visible
 from aiq.config import Settings
 from aiq.errors import ExitCode, Refused
-from aiq.run.export import export, refuse_overwrite
+from aiq.run.export import export, refuse_overwrite, unfinished
 from aiq.run.options import RunOptions
 from aiq.run.sources import STDIN, batch_name
 from aiq.run.status import read_status
@@ -30,7 +30,10 @@ def write_results(options: ExportOptions) -> int:
     output.refuse_path()
     count = asyncio.run(output.write(options.batch))
     if not output.is_stdout:
-        streams.say(f"{figures.plural(count, 'result')} written to {visible(str(output.path))}")
+        left = asyncio.run(unfinished(options.db, options.batch))
+        more = f"; {figures.plural(left, 'job')} not finished" if left else ""
+        written = f"{figures.plural(count, 'result')} written to {visible(str(output.path))}"
+        streams.say(f"{written}{more}")
     return ExitCode.OK
 
 
@@ -127,6 +130,8 @@ async def _batches(asked: RunOptions) -> Sequence[str]:
     """Return the batches a run will be about."""
     if asked.files:
         return list(dict.fromkeys(asked.name or batch_name(path) for path in asked.files))
+    if asked.name is not None:
+        return [asked.name]
     if asked.requeue is not None and asked.requeue.batch is not None:
         return [asked.requeue.batch]
     if not asked.database.exists():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 
 from rich.text import Text
 
 from aiq.cli import figures, streams
 from aiq.cli.columns import Column, table
+from aiq.cli.followup import placed
 from aiq.cli.ledger import failures, figures_table, latency_table, stacked
 from aiq.cli.options import StatusOptions
 from aiq.cli.text import visible
@@ -36,6 +38,8 @@ _PROVIDER_COLUMNS = (
     Column("in flight", rank=1),
     Column("status, next try", right=False, least=12),
 )
+_LAST_SEEN = _PROVIDER_COLUMNS[-1]._replace(title="status at the end of the last run")
+"""Without a run nobody tries again: what is known is how the last one saw a provider."""
 
 
 def show_status(options: StatusOptions) -> int:
@@ -72,7 +76,7 @@ def _headline(status: Status) -> Text:
         text.append("no run is going")
         if left:
             text.append(f"; {left:,} jobs were in flight when the last one died", "yellow")
-            text.append(", `aiq run` carries on")
+            text.append(placed(", `aiq run` carries on", StatusOptions(db=Path(status.db))))
         return text
     since = f"{status.run.pid} on {visible(status.run.host)}, since {status.run.started_at}"
     return text.append(f"a run is going (pid {since})", "green")
@@ -106,16 +110,19 @@ def _providers(status: Status, width: int) -> list[Text]:
             Text(one.kind),
             Text(visible(one.model or figures.NONE, 40)),
             Text(f"{status.in_flight.get(one.name, 0):,}"),
-            Text(_status(one, status.now_us)),
+            Text(_status(one, status.now_us if status.run else None)),
         ]
         for one in status.providers
     ]
-    return table(_PROVIDER_COLUMNS, rows, width)
+    last = _PROVIDER_COLUMNS[-1] if status.run else _LAST_SEEN
+    return table([*_PROVIDER_COLUMNS[:-1], last], rows, width)
 
 
-def _status(one: ProviderFacts, now_us: int) -> str:
+def _status(one: ProviderFacts, now_us: int | None) -> str:
     """Return status, time to the next try and reason, as the live view shows them."""
-    wait = "" if one.until_us is None else f", {figures.wait((one.until_us - now_us) / 1e6)}"
+    wait = ""
+    if one.until_us is not None and now_us is not None:
+        wait = f", {figures.wait((one.until_us - now_us) / 1e6)}"
     return one.status + wait + (f": {visible(one.reason)}" if one.reason else "")
 
 

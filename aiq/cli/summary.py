@@ -22,7 +22,7 @@ def summary(result: RunResult, *, width: int, next_steps: Mapping[str, str]) -> 
         width: of the terminal, in cells.
         next_steps: commands to type next, by what they are for.
     """
-    blocks = [[headline(result)]]
+    blocks = [[headline(result), *obstacles(result)]]
     if result.ledger.total.requests:
         blocks += [figures_table(result.ledger, width), latency_table(result.ledger, width)]
         blocks.append(_remarks(result))
@@ -36,8 +36,9 @@ def summary(result: RunResult, *, width: int, next_steps: Mapping[str, str]) -> 
 
 def steps(commands: Mapping[str, str]) -> list[Text]:
     """Return commands to type next."""
+    width = max([len("answers "), *map(len, commands)])
     return [
-        Text.assemble((f"{what:<8} ", "dim"), (visible(how, 1000), "cyan"))
+        Text.assemble((f"{what:<{width}} ", "dim"), (visible(how, 1000), "cyan"))
         for what, how in commands.items()
     ]
 
@@ -47,9 +48,8 @@ def headline(result: RunResult) -> Text:
     name = batch_names(result.batches)
     unfinished = result.count(JobState.PENDING) + result.count(JobState.RUNNING)
     if result.message is not None:
-        why = (
-            result.message if result.message.startswith("stopped") else f"stopped: {result.message}"
-        )
+        why = result.message.split("\n")[0].removesuffix(":")
+        why = why if why.startswith("stopped") else f"stopped: {why}"
         text = Text.assemble((visible(why), "yellow"), "; ")
     elif result.ledger.total.requests or unfinished:
         text = Text.assemble((name, "bold"), ": ")
@@ -63,6 +63,12 @@ def headline(result: RunResult) -> Text:
     if result.finished:
         text.append(f" in {figures.elapsed(result.elapsed_s)} ({figures.rate(result.rate_per_s)})")
     return text
+
+
+def obstacles(result: RunResult) -> list[Text]:
+    """Return why each provider is out, where that is why the run was stopped."""
+    lines = (result.message or "").split("\n")[1:]
+    return [Text(f"  {visible(line, 1000)}", "red") for line in lines]
 
 
 def counts(result: RunResult) -> Text:
@@ -94,7 +100,9 @@ def _remarks(result: RunResult) -> list[Text]:
         unpriced = figures.plural(result.ledger.total.unpriced, "request")
         remarks.append(f"the price of {unpriced} is unknown: set `price` for the provider")
     if paid := figures.possibly_paid(result.ever):
-        remarks.append(f"possibly paid without an answer: {paid}")
+        is_more = result.ever.maybe_paid > result.ledger.total.maybe_paid
+        runs = " over all runs" if is_more else ""
+        remarks.append(f"possibly paid without an answer{runs}: {paid}")
     if result.ever.requests > result.ledger.total.requests and figures.is_known(result.ever):
         remarks.append(f"cost of these jobs over all runs: {figures.cost(result.ever)}")
     return [Text(remark) for remark in remarks]

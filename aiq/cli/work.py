@@ -13,12 +13,18 @@ from rich.text import Text
 
 from aiq.cli import figures, streams
 from aiq.cli.failure import Failure
-from aiq.cli.followup import export_command, resume_command, retry_command
+from aiq.cli.followup import (
+    export_command,
+    probe_command,
+    repeat_command,
+    resume_command,
+    retry_command,
+)
 from aiq.cli.options import RetryOptions, RunOptions, WorkOptions
 from aiq.cli.plain import LineView, NotesView, SilentView, state_line
 from aiq.cli.progress import LiveView
 from aiq.cli.results import ResultFile
-from aiq.cli.summary import headline, steps, summary
+from aiq.cli.summary import headline, obstacles, steps, summary
 from aiq.cli.text import visible
 from aiq.cli.values import kinds, model_name, parameters
 from aiq.clock import Clock
@@ -130,6 +136,8 @@ class _Work:
         result = await self._session()
         if result.exit_code is not ExitCode.OK and self._is_unfinished(result):
             result.resume = resume_command(self._affordable(result))
+        if result.count(JobState.FAILED):
+            result.retry = retry_command(self._affordable(result), result.batches)
         streams.talk(self._last_words(result))
         if output is not None and result.batches:
             result.exit_code = await self._written(output, result)
@@ -167,22 +175,23 @@ class _Work:
         return result.count(JobState.PENDING) + result.count(JobState.RUNNING) > 0
 
     def _so_far(self, snapshot: Snapshot | None, error: Exception) -> tuple[str, ...]:
-        """Return how far a run came that ends in an error, and how to resume it."""
+        """Return how far a run came that ends in an error, and how to resume or to repeat it."""
         options = self._options
         if isinstance(error, StoreMoved):
             options = dataclasses.replace(options, db=error.copy)
         resume = f"resume   {resume_command(options)}"
         if snapshot is not None:
             return (f"so far   {state_line(snapshot)}", resume)
-        is_resumable = isinstance(error, Unusable | StoreError)
-        return (resume,) if is_resumable else ()
+        if isinstance(error, StoreError):
+            return (f"resume   {repeat_command(self._options)}",)
+        return (resume,) if isinstance(error, Unusable) else ()
 
     def _last_words(self, result: RunResult) -> list[Text]:
         """Return what is said at the end: all of it, or with `-q` only why it is not a success."""
         if self._options.quiet:
             resume = {"resume": result.resume} if result.resume else {}
             is_success = result.exit_code is ExitCode.OK
-            return [] if is_success else [headline(result), *steps(resume)]
+            return [] if is_success else [headline(result), *obstacles(result), *steps(resume)]
         if self._asked.dry_run and result.message is None:
             return [Text("dry run: nothing was sent")]
         if self._asked.requeue is not None and result.message is None:
@@ -201,8 +210,10 @@ class _Work:
             for name in result.batches[:BATCHES_NAMED]:
                 of = f" of {visible(name)}" if len(result.batches) > 1 else ""
                 commands[f"answers{of}"] = export_command(self._options, name)
-        if result.count(JobState.FAILED):
-            commands["retry"] = retry_command(self._options, result.batches)
+        if result.retry is not None:
+            commands["retry"] = result.retry
+        if result.exit_code is ExitCode.NO_PROVIDER:
+            commands["probe"] = probe_command(self._options)
         if result.resume is not None:
             commands["resume"] = result.resume
         return commands

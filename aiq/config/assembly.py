@@ -34,6 +34,7 @@ _VERSION_AT_END = re.compile(r"/v[0-9]+[a-z0-9]*$")
 DEFAULT_FILE = "aiq.toml"
 CONNECT_TIMEOUT_S = 10.0
 
+_BOUND = re.compile(r"expected (integer|number) (>=|>|<=|<) ([0-9.]+)")
 _OPTIONS = {
     "concurrency": "--concurrency",
     "max_attempts": "--max-attempts",
@@ -84,6 +85,7 @@ def load(
             _provider(choice, environment, timeouts, needs_keys=needs_keys) for choice in choices
         ),
         path=source.path,
+        file=source.shown or DEFAULT_FILE,
         notes=(*environment.notes, *notes),
     )
 
@@ -103,7 +105,7 @@ def _read(config_path: Path | None, working_directory: Path) -> _Source:
     except FileNotFoundError:
         if config_path is not None:
             message = f"{shown}: there is no such file"
-            raise ConfigError(message, hint="aiq init writes one") from None
+            raise ConfigError(message, hint="`aiq init` writes one") from None
         return _Source(ConfigTable(), {}, None, None)
     check(config, defaults, shown)
     return _Source(config, defaults, path, shown)
@@ -119,9 +121,17 @@ def _override(run: RunSettings, overrides: RunOverrides) -> RunSettings:
             msgspec.convert({name: value}, RunSettings)
         except msgspec.ValidationError as error:
             fault = toml_file.explain(str(error))
-            raise ConfigError(f"{_OPTIONS[name]}: {fault.reason}", hint=fault.hint) from None
+            reason = _BOUND.sub(_bound, fault.reason)
+            raise ConfigError(f"{_OPTIONS[name]}: {reason}", hint=fault.hint) from None
         fields[name] = value
     return RunSettings(**fields)
+
+
+def _bound(found: re.Match[str]) -> str:
+    """Say in words between which bounds a number has to be."""
+    number = "a whole number" if found[1] == "integer" else "a number"
+    words = {">=": "of at least", ">": "above", "<=": "of at most", "<": "below"}[found[2]]
+    return f"needs {number} {words} {float(found[3]):,g}"
 
 
 class _Timeouts(NamedTuple):

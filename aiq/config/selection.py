@@ -124,7 +124,7 @@ def _by_key(file: str | None, environment: Environment) -> tuple[list[Choice], l
         raise ConfigError(
             f"no provider: {source}, and no provider's key is in the environment",
             hint="try -p simulated (needs no key), -p ollama (a local server), "
-            "export OPENAI_API_KEY=..., or aiq init" + notes_hint(environment),
+            "export OPENAI_API_KEY=..., or `aiq init`" + notes_hint(environment),
         )
     if len(found) > 1:
         listed = ", ".join(f"{key} ({preset.name})" for preset, key in found)

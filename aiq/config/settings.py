@@ -145,5 +145,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """By rank, best first; never empty."""
     path: Path | None
     """The configuration file that was read; None: there is none."""
+    file: str = "aiq.toml"
+    """What messages call the configuration; where there is none, the one that would be read."""
     notes: tuple[str, ...]
     """Sentences for the user about choices made for him."""

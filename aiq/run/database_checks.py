@@ -23,6 +23,7 @@ from aiq.store.lock import is_held
 from aiq.store.rescue import find_rescues
 
 _MIB = 1024 * 1024
+_GIB = 1024 * _MIB
 DISK_LOW_BYTES = 1024 * _MIB
 DISK_FULL_BYTES = 64 * _MIB
 """The write-ahead log of a run alone may grow to this."""
@@ -39,7 +40,8 @@ def disk_check(database: Path) -> Check:
         )
     if not os.access(directory, os.W_OK | os.X_OK):
         return finding("disk", f"you cannot write in {directory}", "use another `--db`")
-    text = f"{free // _MIB:,} MiB free in {directory}"
+    shown = f"{free // _MIB:,} MiB" if free < 10 * _GIB else f"{free // _GIB:,} GiB"
+    text = f"{shown} free in {directory}"
     if free < DISK_FULL_BYTES:
         return finding("disk", text, "free some space, or use another `--db`")
     return note("disk", text) if free < DISK_LOW_BYTES else ok("disk", text)

@@ -85,6 +85,18 @@ async def export(
         await database.close()
 
 
+async def unfinished(path: Path, batch: str | None) -> int:
+    """Return how many jobs of a batch have no result yet; raises as `export` does."""
+    database = await open_for_reading(path)
+    try:
+        batch_id = await _batch_id(database, batch)
+        found = await reading.batch_counts(database)
+    finally:
+        await database.close()
+    states = next(one.states for one in found if one.id == batch_id)
+    return sum(states.get(state, 0) for state in (JobState.PENDING, JobState.RUNNING))
+
+
 _FILE_ENDS = ("", "-wal", "-shm", ".lock")
 
 

@@ -16,7 +16,7 @@ import msgspec
 import aiq
 from aiq.clock import Clock
 from aiq.config import ProviderSettings
-from aiq.model import Endpoint
+from aiq.model import Endpoint, Kind
 from aiq.policy.admission import Candidate
 from aiq.policy.concurrency import Concurrency
 from aiq.policy.defaults import RateLimits
@@ -87,11 +87,23 @@ class Provider:
         return self.settings.name_of(model, own=self.model)
 
     @property
-    def why_out(self) -> str:
-        """Return why it is out for the rest of the run, and where its key came from."""
-        reason = self.standing.disabled or self.standing.account.disabled
+    def why_out(self) -> str | None:
+        """Why it, or a model of it, is out for the rest of the run, and what to check."""
+        whole = self.standing.disabled or self.standing.account.disabled
+        if whole is not None:
+            return f"{self.name}: {whole}{self._suspect(whole)}"
+        models = (f"{model}: {one.reason}" for model, one in self.standing.refused_models.items())
+        reason = next(models, None)
+        return None if reason is None else f"{self.name}: {reason}"
+
+    def _suspect(self, reason: str) -> str:
+        """Name the setting that a reason is about, by the kind of outcome that it begins with."""
+        if reason.startswith(f"{Kind.NOT_FOUND}:"):
+            return f" (check base_url: {self.settings.base_url})"
+        if not reason.startswith((f"{Kind.AUTH}:", f"{Kind.OUT_OF_CREDIT}:")):
+            return ""
         key = self.settings.key_name
-        return f"{self.name}: {reason}" + (f" (key: {key})" if key else "")
+        return f" (key: {key})" if key else " (no key is set)"
 
     def encode(self, request: Request, model: str) -> bytes:
         """Return the body on the wire."""
@@ -218,8 +230,9 @@ class Fleet:
 
     @property
     def why_hopeless(self) -> str:
-        """Return why each provider is out, and what to check."""
-        return "; ".join(one.why_out for one in self.providers.values())
+        """Return why each provider is out, and what to check, a line each."""
+        reasons = (one.why_out for one in self.providers.values())
+        return "\n".join(reason for reason in reasons if reason is not None)
 
     async def close(self) -> None:
         """Close every transport."""

@@ -38,30 +38,44 @@ async def open_funds(database: Database, work: Work, fleet: Fleet, settings: Set
     limit_usd = settings.run.budget_usd
     if limit_usd is None:
         return Funds(Budget(None))
-    await _refuse_unbounded(database, work, fleet)
+    await _refuse_unbounded(database, work, fleet, settings.file)
     committed, uncounted = await attempts.committed_nano(database, work.scope.batches)
     limit = round(limit_usd * NANO_PER_USD)
     return Funds(Budget(limit, committed_nano=committed), uncounted)
 
 
-async def _refuse_unbounded(database: Database, work: Work, fleet: Fleet) -> None:
+async def _refuse_unbounded(database: Database, work: Work, fleet: Fleet, file: str) -> None:
+    """Name every provider that stands in the way, so that one look at the file mends them all."""
     overlays = list(work.overlays.values())
     is_capped = all(overlay.caps_output for overlay in overlays) or not await jobs.lacks_cap(
         database, work.scope
     )
-    for provider in fleet.providers.values():
-        unpriced = _unpriced(provider, fleet, overlays)
-        if unpriced is not None:
-            raise Refused(
-                f"`{provider.name}` has no known price for {unpriced}, so a budget cannot bound it",
-                hint="give it a price in aiq.toml: price = { input = ..., output = ... } (USD per"
-                " million tokens), or leave it out with -p",
-            )
-        if not is_capped and provider.settings.max_tokens is None and not provider.pricer.is_free:
-            raise Refused(
-                f"`{provider.name}` lets answers grow without a cap, so a budget cannot bound it",
-                hint="set `max_tokens` for it in aiq.toml, or `--param max_tokens=512`",
-            )
+    everybody = fleet.providers.values()
+    unpriced = {
+        p.name: f"`{p.name}` has no known price for {model}"
+        for p in everybody
+        if (model := _unpriced(p, fleet, overlays)) is not None
+    }
+    uncapped = {
+        p.name: f"`{p.name}` lets answers grow without a cap"
+        for p in everybody
+        if not is_capped and p.settings.max_tokens is None and not p.pricer.is_free
+    }
+    if not (unpriced or uncapped):
+        return
+    it = "it" if len(unpriced | uncapped) == 1 else "them"
+    hints = []
+    if unpriced:
+        hints.append(
+            f"give a price in {file}: price = {{ input = ..., output = ... }} (USD per million"
+            " tokens), or leave the provider out with -p"
+        )
+    if uncapped:
+        hints.append(f"set `max_tokens` in {file}, or give `--param max_tokens=512`")
+    raise Refused(
+        f"{'; '.join([*unpriced.values(), *uncapped.values()])}: a budget cannot bound {it}",
+        hint="; ".join(hints),
+    )
 
 
 def _unpriced(provider: Provider, fleet: Fleet, overlays: Iterable[Overlay]) -> str | None:

@@ -62,23 +62,24 @@ class Intake:
         )
 
     async def _unfinished(self, database: Database) -> Work:
-        unsealed = await batches.unsealed_paths(database)
+        chosen = await _named_batches(database, self._options.name)
+        if not chosen:
+            raise UnknownName(
+                f"{self._options.database} holds no batch yet",
+                hint="name a prompt file: `aiq run prompts.jsonl`",
+            )
+        only = chosen[0].id if self._options.name is not None else None
+        unsealed = await batches.unsealed_paths(database, only)
         if unsealed:
             raise InputError(
                 f"{unsealed[0]} was not read to its end the last time",
                 hint=f"give it again: `aiq run {unsealed[0]}`",
             )
-        everything = await batches.batches(database)
-        if not everything:
-            raise UnknownName(
-                f"{self._options.database} holds no batch yet",
-                hint="name a prompt file: `aiq run prompts.jsonl`",
-            )
-        await self._keep_flags(database, everything)
+        await self._keep_flags(database, chosen)
         return Work(
-            scope=Scope(batches=tuple(batch.id for batch in everything)),
-            batches=tuple(everything),
-            overlays=self._overlays(everything),
+            scope=Scope(batches=tuple(batch.id for batch in chosen)),
+            batches=tuple(chosen),
+            overlays=self._overlays(chosen),
             ingest=IngestReport(),
         )
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from aiq.model import Kind
+from aiq.model import Endpoint, Kind
 from aiq.policy.admission import Candidate
 from aiq.policy.limits import NOTHING
 from aiq.policy.retry import History, errors_at
-from aiq.policy.routing import Route, eligible, route
+from aiq.policy.routing import Never, Route, eligible, route
 from aiq.policy.strategy import Strategy
 from aiq.policy.tokens import Estimate
 from aiq.providers.dialect import output_cap
@@ -77,6 +77,12 @@ class Job:
 
     def route(self, strategy: Strategy, now: float) -> Route:
         """Choose who takes the next attempt."""
+        if not self.candidates and self.request.model is not None:
+            where = (
+                f" at {self.request.endpoint}" if self.request.endpoint is not Endpoint.CHAT else ""
+            )
+            words = f"no provider serves the model `{self.request.model}`{where}"
+            return Never(Kind.NOT_FOUND if self.names_model else None, words)
         return route(
             self.candidates,
             self.history,

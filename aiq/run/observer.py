@@ -23,6 +23,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     skipped: int
     candidates: tuple[tuple[str, str | None], ...]
     """Providers in rank order, each with the model for prompts that name none."""
+    strategy: str = "rank"
+    """What orders them for each job."""
     estimated_nano: int | None
     """About what the pending jobs cost at the first candidate; None: its price is unknown."""
     budget_nano: int | None = None

@@ -24,6 +24,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     database: Path
     files: tuple[str, ...] = ()
     name: str | None = None
+    """Of the batch of the files; without files, of the batch to carry on with."""
     flags: Flags = Flags()
     limit: int | None = None
     strict: bool = False

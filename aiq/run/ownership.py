@@ -16,16 +16,23 @@ from aiq.store.lock import RunLock
 
 
 @contextlib.asynccontextmanager
-async def owned_database(path: Path, watch: Watch, *, may_be_new: bool) -> AsyncIterator[Database]:
+async def owned_database(
+    path: Path, watch: Watch, *, may_be_new: bool, wants_files: bool
+) -> AsyncIterator[Database]:
     """
     Hold the lock and the writing connection while the block runs; leave one whole file behind.
+
+    `wants_files` says that a prompt file would make a new database welcome.
 
     Raises:
         UnknownName: there is no such database, and it may not be a new one.
         StoreError: it cannot be used, another run holds it, or it was lost meanwhile.
     """
     if not may_be_new and not path.exists():  # noqa: ASYNC240 - one look before anything goes on
-        raise UnknownName(f"there is no database at {path}", hint="name one with `--db`")
+        hint = "name one with `--db`"
+        if wants_files:
+            hint += ", or a prompt file: `aiq run prompts.jsonl`"
+        raise UnknownName(f"there is no database at {path}", hint=hint)
     lock = RunLock(path)
     if not await asyncio.to_thread(lock.acquire):
         raise await _in_use(path)

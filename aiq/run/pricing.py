@@ -158,29 +158,33 @@ def estimate(
     *,
     own_model: str | None,
     utc_us: int,
+    cap: int | None = None,
 ) -> int | None:
     """
     Return about what loads cost at a provider, in nano-dollars.
 
     None if it cannot serve one of their models, or knows no price for it. `own_model` is what
-    prompts that name none are asked with.
+    prompts that name none are asked with, `cap` what bounds their answers before the provider's.
     """
     pricer, total = Pricer(provider), 0
+    output = assumed_output(provider, cap)
     for load in loads:
         model = provider.name_of(load.model, own=own_model)
         if model is None and load.model is not None:
             return None
-        cost = _load_cost(pricer, load, model or "", provider.max_tokens, utc_us)
+        cost = _load_cost(pricer, load, model or "", output, utc_us)
         if cost is None:
             return None
         total += cost
     return total
 
 
-def _load_cost(
-    pricer: Pricer, load: Load, model: str, output_cap: int | None, utc_us: int
-) -> int | None:
-    output = min(output_cap or TYPICAL_OUTPUT_TOKENS, TYPICAL_OUTPUT_TOKENS)
+def assumed_output(provider: ProviderSettings, cap: int | None = None) -> int:
+    """Return how many tokens an estimate takes an answer for, under a cap or the provider's."""
+    return min(cap or provider.max_tokens or TYPICAL_OUTPUT_TOKENS, TYPICAL_OUTPUT_TOKENS)
+
+
+def _load_cost(pricer: Pricer, load: Load, model: str, output: int, utc_us: int) -> int | None:
     total = 0
     for count, size, each in (
         (load.texts, load.text_bytes, output),

@@ -63,7 +63,13 @@ class Overlay:
     @property
     def caps_output(self) -> bool:
         """Whether it lays a cap on the output under every chat that names none itself."""
-        return any(isinstance(self._base.get(cap), int) for cap in _CAPS)
+        return self.output_cap is not None
+
+    @property
+    def output_cap(self) -> int | None:
+        """The cap on the output that it lays under every chat that names none itself."""
+        given = (self._base.get(cap) for cap in _CAPS)
+        return next((cap for cap in given if isinstance(cap, int)), None)
 
     def named_model(self, prompt: Prompt) -> str | None:
         """Return the model the user named, on the line or with `-m`."""

@@ -1,8 +1,8 @@
 """
 How a run ended: the figures of the summary and the JSON contract, and the exit status.
 
-Everything is taken from what was committed. `resume` is added by the command line, which knows how
-it was called.
+Everything is taken from what was committed. `resume` and `retry` are added by the command line,
+which knows how it was called.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RunResult(msgspec.Struct, kw_only=True):
 
     exit_code: ExitCode
     message: str | None = None
-    """Why it stopped, where it did not simply finish."""
+    """Why it stopped, where it did not simply finish; of several providers, a line each."""
     batches: tuple[str, ...] = ()
     counts: dict[JobState, int] = {}
     skipped: int = 0
@@ -46,7 +46,12 @@ class RunResult(msgspec.Struct, kw_only=True):
     elapsed_s: float = 0.0
     ever: Tally = msgspec.field(default_factory=Tally)
     """All attempts ever of the jobs in scope: what a budget bounds."""
+    truncated: int = 0
+    """Jobs in scope whose stored answer is cut off."""
+    refused: int = 0
+    """Jobs in scope whose stored answer refuses to answer."""
     resume: str | None = None
+    retry: str | None = None
     budget: Budget = msgspec.field(default_factory=lambda: Budget(None))
 
     @classmethod
@@ -88,8 +93,8 @@ class RunResult(msgspec.Struct, kw_only=True):
             **{state.value: self.count(state) for state in JobState},
             "invalid": self.ingest.invalid,
             "skipped": self.skipped,
-            "truncated": total.truncated,
-            "refused": total.refused,
+            "truncated": self.truncated,
+            "refused": self.refused,
             "requests": total.requests,
             "failovers": self.failovers,
             "elapsed_s": round(self.elapsed_s, 3),
@@ -108,6 +113,7 @@ class RunResult(msgspec.Struct, kw_only=True):
             "errors": [group.to_json() for group in self.errors],
             "exit_code": int(self.exit_code),
             "resume": self.resume,
+            "retry": self.retry,
         }
         if len(self.batches) > 1:
             body["batches"] = list(self.batches)
@@ -139,6 +145,7 @@ async def outcome_of(
     ever = Tally()
     for row in await attempts.scope_sums(database, work.scope):
         ever.add(row)
+    truncated, refused = await attempts.scope_flags(database, work.scope)
     result = RunResult(
         exit_code=ExitCode.OK,
         batches=tuple(batch.name for batch in work.batches),
@@ -147,6 +154,8 @@ async def outcome_of(
         ingest=work.ingest,
         errors=error_groups(await attempts.scope_failures(database, work.scope)),
         ever=ever,
+        truncated=truncated,
+        refused=refused,
     )
     result.skipped = result.count(JobState.SUCCEEDED)
     if sent is not None:
@@ -185,13 +194,32 @@ def _verdict(result: RunResult, signals: Signals, sent: Sent | None) -> tuple[Ex
     if signals.is_stopped:
         return signals.exit_code, "stopped on request"
     if sent is not None and (why := _STOPPED.get(sent.end)) is not None:
-        is_news = sent.trouble is not None and sent.trouble != why
         if sent.end is End.BUDGET:
             return ExitCode.BUDGET, sent.trouble if sent.board.budget.is_overrun else why
-        return ExitCode.NO_PROVIDER, f"{why}: {sent.trouble}" if is_news else why
+        return ExitCode.NO_PROVIDER, _with_trouble(why, result, sent)
     if result.count(JobState.FAILED) or result.ingest.invalid:
         return ExitCode.SOME_FAILED, None
     return ExitCode.OK, None
+
+
+def _with_trouble(why: str, result: RunResult, sent: Sent) -> str:
+    """Add what stood in the way: behind a colon, or where it is several providers a line each."""
+    trouble = [one for one in (sent.trouble,) if one is not None and one != why]
+    out = _reasons(result, sent)
+    if not out:
+        return ": ".join([why, *trouble])
+    names = tuple(f"{name}: " for name in sent.fleet.providers)
+    rest = [one for one in trouble if not one.startswith(names)]
+    return "\n".join([f"{why}:", *out, *rest])
+
+
+def _reasons(result: RunResult, sent: Sent) -> list[str]:
+    """Return why each provider is not used; nothing where that is not why the run ended."""
+    if sent.end is End.NO_PROVIDER:
+        return sent.fleet.why_hopeless.splitlines()
+    if sent.end is not End.WAITED or len(result.providers) < 2:
+        return []
+    return [f"{one.name}: {one.reason}" for one in result.providers if one.reason is not None]
 
 
 def _rounded_up(amount: float) -> float:

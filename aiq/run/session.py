@@ -47,7 +47,7 @@ from aiq.run.room import why_tight
 from aiq.run.signals import Signals
 from aiq.run.watch import Watch
 from aiq.run.work import Work
-from aiq.store import jobs, providers, runs
+from aiq.store import attempts, jobs, providers, runs
 from aiq.store.db import Database
 from aiq.store.jobs import Load
 from aiq.store.runs import BegunRun
@@ -102,8 +102,13 @@ class Session:
         return RunResult.nothing(self._signals.exit_code, "stopped before anything was sent")
 
     async def _in_database(self) -> RunResult:
-        path, is_new = self._options.database, self._options.requeue is None
-        async with owned_database(path, self._watch, may_be_new=is_new) as database:
+        options = self._options
+        async with owned_database(
+            options.database,
+            self._watch,
+            may_be_new=bool(options.files),
+            wants_files=options.requeue is None,
+        ) as database:
             return await self._run(database)
 
     async def _run(self, database: Database) -> RunResult:
@@ -128,6 +133,7 @@ class Session:
                 await runs.end_run(database, run_id=run.id, now_us=self._clock.utc_us())
 
     async def _work_through(self, database: Database, work: Work, run: BegunRun) -> RunResult:
+        await self._note_simulated(database, work)
         loads = await jobs.pending_loads(database, work.scope)
         if not loads or work.only_requeue:
             return await outcome_of(database, work, signals=self._signals)
@@ -174,24 +180,40 @@ class Session:
         finally:
             await fleet.close()
 
+    async def _note_simulated(self, database: Database, work: Work) -> None:
+        """Say so where answers that were made up count as done although the real thing is asked."""
+        kinds = {provider.kind for provider in self._settings.providers}
+        if not kinds or "simulated" in kinds:
+            return
+        if count := await attempts.scope_simulated(database, work.scope):
+            self._observer.note(
+                f"{count:,} finished job(s) were answered by a simulated provider and are not"
+                " asked again; with another `--db` all are"
+            )
+
     def _plan(
         self, work: Work, fleet: Fleet, loads: Sequence[Load], skipped: int, budget: Budget
     ) -> Plan:
         pending = sum(load.jobs for load in loads)
         taken = min(pending, self._options.limit or pending)
         first = next(iter(fleet.providers.values()))
-        flagged = next((o.model for o in work.overlays.values() if o.model is not None), None)
+        overlays = work.overlays.values()
+        flagged = next((o.model for o in overlays if o.model is not None), None)
         estimated = estimate(
             first.settings,
             loads,
             own_model=first.resolve(flagged),
             utc_us=self._clock.utc_us(),
+            cap=next((o.output_cap for o in overlays if o.output_cap is not None), None),
         )
         return Plan(
             batches=tuple(batch.name for batch in work.batches),
             pending=taken,
             skipped=skipped,
-            candidates=tuple((p.name, p.model) for p in fleet.providers.values()),
+            candidates=tuple(
+                (p.name, p.resolve(flagged) or p.model) for p in fleet.providers.values()
+            ),
+            strategy=self._settings.run.strategy,
             estimated_nano=None if estimated is None else estimated * taken // pending,
             budget_nano=budget.limit_nano,
             committed_nano=budget.committed_nano,

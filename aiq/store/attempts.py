@@ -19,7 +19,7 @@ from aiq.store.tallies import COUNTED, COUNTED_LATENCIES, NEWEST
 
 
 class CandidateState(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider and model, with how its newest ended attempt went."""
+    """A provider and model, with how its newest attempt went that we did not end ourselves."""
 
     provider: str
     kind: str
@@ -200,6 +200,38 @@ SELECT candidate.provider, candidate.kind, candidate.model, flying.open,
 FROM candidate LEFT JOIN flying ON flying.candidate_id = candidate.id
   LEFT JOIN attempt ON attempt.id = {newest}
 ORDER BY candidate.id
+"""
+
+
+async def scope_flags(database: Database, scope: Scope) -> tuple[int, int]:
+    """Return how many stored answers of a scope are cut off, and how many refuse to answer."""
+    row = await database.row(_SCOPE_FLAGS, scope_parameters(scope))
+    return (row[0] or 0, row[1] or 0) if row else (0, 0)
+
+
+# CROSS JOIN keeps SQLite from reading every answer: few attempts have a flag.
+_SCOPE_FLAGS = f"""
+SELECT sum(attempt.flags & 1), sum((attempt.flags & 2) / 2)
+FROM attempt CROSS JOIN job ON job.id = attempt.job_id AND job.state = 'succeeded'
+  CROSS JOIN answer ON answer.job_id = job.id AND answer.attempt_id = attempt.id
+WHERE attempt.flags & 3 AND job.batch_id IN (SELECT value FROM json_each(:batches)) AND {IN_SCOPE}
+"""
+
+
+async def scope_simulated(database: Database, scope: Scope) -> int:
+    """Return how many finished jobs of a scope have an answer that a simulation made up."""
+    if not await database.row("SELECT 1 FROM candidate WHERE kind = 'simulated'"):
+        return 0
+    row = await database.row(_SCOPE_SIMULATED, scope_parameters(scope))
+    return int(row[0]) if row else 0
+
+
+_SCOPE_SIMULATED = f"""
+SELECT count(*)
+FROM job JOIN answer ON answer.job_id = job.id JOIN attempt ON attempt.id = answer.attempt_id
+  JOIN candidate ON candidate.id = attempt.candidate_id AND candidate.kind = 'simulated'
+WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND job.state = 'succeeded'
+  AND {IN_SCOPE}
 """
 
 

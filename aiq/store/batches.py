@@ -90,10 +90,12 @@ async def source_paths(database: Database, batch_id: int) -> list[str]:
     return [row[0] for row in rows]
 
 
-async def unsealed_paths(database: Database) -> list[str]:
-    """Return the files whose ingest never came to its end."""
+async def unsealed_paths(database: Database, batch_id: int | None = None) -> list[str]:
+    """Return the files, of one batch or of all, whose ingest never came to its end."""
     rows = await database.rows(
-        "SELECT path FROM source WHERE sealed_at IS NULL OR opened_at IS NOT NULL ORDER BY id"
+        "SELECT path FROM source WHERE (sealed_at IS NULL OR opened_at IS NOT NULL)"
+        " AND coalesce(batch_id = ?, true) ORDER BY id",
+        (batch_id,),
     )
     return [row[0] for row in rows]
 

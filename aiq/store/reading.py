@@ -138,7 +138,9 @@ SELECT job.id, job.key, job.state, job.line, job.attempts, job.error_kind, job.e
   candidate.provider, candidate.kind, candidate.model, attempt.served_model, attempt.kind,
   attempt.status_code, attempt.code, attempt.request_id, attempt.latency_us,
   attempt.input_tokens, attempt.output_tokens, attempt.cached_tokens,
-  (SELECT CASE WHEN sum(billed = 'yes' AND cost_nano IS NULL) THEN NULL ELSE sum(cost_nano) END
+  (SELECT CASE WHEN sum(billed = 'yes' AND cost_nano IS NULL) THEN NULL
+    WHEN sum(billed = 'maybe' AND bound_nano IS NOT 0) AND NOT sum(billed = 'yes') THEN NULL
+    ELSE sum(cost_nano) END
    FROM attempt AS paid WHERE paid.job_id = job.id)
 FROM job JOIN request ON request.job_id = job.id
   LEFT JOIN answer ON answer.job_id = job.id
@@ -171,6 +173,22 @@ async def find_jobs(database: Database, key: str | bytes, batch: str | None) -> 
         (key, batch, batch),
     )
     return [FoundJob(id=number, batch=name, path=path) for number, name, path in rows]
+
+
+async def lines_with(database: Database, text: bytes) -> AsyncIterator[tuple[str, int, bytes]]:
+    """Yield (path, line number, line) of jobs whose line holds the text, in order of ingest."""
+    after = 0
+    while row := await database.row(_NEXT_WITH, (after, text)):
+        after, *found = row
+        path, number, line = found
+        yield path, number, line
+
+
+_NEXT_WITH = """
+SELECT job.id, source.path, job.line, request.line
+FROM request JOIN job ON job.id = request.job_id JOIN source ON source.id = job.source_id
+WHERE request.job_id > ? AND instr(request.line, ?) ORDER BY request.job_id LIMIT 1
+"""
 
 
 async def invalid_lines(database: Database) -> list[tuple[str, int, str]]:

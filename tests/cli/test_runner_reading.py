@@ -68,6 +68,19 @@ def test_export_to_a_file_says_how_much(aiq: Aiq, folder: Path) -> None:
     assert (folder / "out.csv").read_text().startswith("id,state,text,")
 
 
+def test_export_to_a_file_says_what_is_still_missing(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", "-p", "quick", "--limit", "1")
+    exported = aiq("export", "prompts", "-o", "out.jsonl")
+    assert exported.stderr == "1 result written to out.jsonl; 2 jobs not finished\n"
+
+
+def test_a_hint_names_the_database_that_was_meant(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", "-p", "quick", "--db", "two.db", "-n", "p5")
+    aiq("run", "prompts.jsonl", "-p", "quick", "--db", "two.db", "-n", "p6")
+    refused = aiq("export", "--db", "two.db")
+    assert refused.stderr.endswith("hint: name one: `aiq export p5 --db two.db`\n")
+
+
 def test_show_tells_one_job_whole(aiq: Aiq) -> None:
     aiq("run", "prompts.jsonl", "-p", "quick")
     shown = aiq("show", "two")
@@ -95,15 +108,29 @@ def test_check_lists_bad_lines_and_estimates(aiq: Aiq, folder: Path) -> None:
     assert checked.exit_code == 1
     assert checked.stdout.startswith(
         f"{folder}/bad.jsonl:2  empty prompt\n"
-        "`max_token` is no request field; did you mean `max_tokens`?\n"
+        f"{folder}/bad.jsonl:3  `max_token` is no request field; did you mean `max_tokens`?\n"
         "\n"
         "3 lines: 2 valid, 1 invalid\n"
         "about "
     )
-    assert " at quick\n" in checked.stdout
+    assert " at quick (sim-1), with 256 output tokens each\n" in checked.stdout
     told = json.loads(aiq("check", "bad.jsonl", "--json").stdout)
-    assert set(told) == {"lines", "valid", "invalid", "tokens_estimated", "cost_estimated_usd"}
+    assert set(told) == {
+        "lines", "valid", "invalid", "tokens_estimated", "cost_estimated_usd",
+        "output_tokens_assumed",
+    }  # fmt: skip
     assert told["invalid"][0]["line"] == 2
+
+
+def test_check_prices_a_preset_once_it_has_a_model(aiq: Aiq) -> None:
+    assert aiq("check", "prompts.jsonl", "-p", "openai").stdout.endswith(
+        "cost unknown at openai: name a model with `-m MODEL`\n"
+    )
+    priced = aiq("check", "prompts.jsonl", "-p", "openai", "-m", "gpt-4.1-mini").stdout
+    assert priced.endswith(" at openai (gpt-4.1-mini), with 256 output tokens each\n")
+    assert aiq("check", "prompts.jsonl", "-p", "openai", "-m", "none-such").stdout.endswith(
+        "cost unknown at openai (none-such): no price is known; set `price` for the provider\n"
+    )
 
 
 def test_check_needs_no_provider_and_leaves_nothing(aiq: Aiq, folder: Path) -> None:

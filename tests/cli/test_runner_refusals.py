@@ -11,7 +11,31 @@ KEY = "sk-abcdefghijklmnopqrstuvwxyz0123456789"
 REFUSALS = [
     (
         ["run", "prompts.jsonl", "--budget", "0"],
-        "error: --budget: expected number > 0.0\n",
+        "error: --budget: needs a number above 0\n",
+    ),
+    (
+        ["run", "prompts.jsonl", "--budget", "abc"],
+        "error: --budget: needs a number\n\nhint: `aiq run --help` lists what there is\n",
+    ),
+    (
+        ["run", "prompts.jsonl", "-c", "x"],
+        (
+            "error: --concurrency: needs a whole number\n"
+            "\n"
+            "hint: `aiq run --help` lists what there is\n"
+        ),
+    ),
+    (
+        ["run", "prompts.jsonl", "--on-unknown", "maybe"],
+        (
+            "error: --on-unknown: 'maybe' is not one of 'retry', 'fail'\n"
+            "\n"
+            "hint: `aiq run --help` lists what there is\n"
+        ),
+    ),
+    (
+        ["probe", "--level", "9"],
+        "error: --level: needs at most 4\n\nhint: `aiq probe --help` lists what there is\n",
     ),
     (
         ["run", "prompts.jsonl", "--json", "-o", "-"],
@@ -22,11 +46,19 @@ REFUSALS = [
         ),
     ),
     (
-        ["run", "-n", "name"],
+        ["run", "-n", "name", "-p", "quick"],
         (
-            "error: `-n` names the batch of prompt files, and none is given\n"
+            "error: there is no database at aiq.db\n"
             "\n"
-            "hint: name the files as well: `aiq run prompts.jsonl -n NAME`\n"
+            "hint: name one with `--db`, or a prompt file: `aiq run prompts.jsonl`\n"
+        ),
+    ),
+    (
+        ["run", "--db", "typo.db", "-p", "quick"],
+        (
+            "error: there is no database at typo.db\n"
+            "\n"
+            "hint: name one with `--db`, or a prompt file: `aiq run prompts.jsonl --db typo.db`\n"
         ),
     ),
     (
@@ -88,14 +120,14 @@ REFUSALS = [
     ),
     (
         ["run", "prompts.jsonl", "-c", "0"],
-        "error: --concurrency: expected integer >= 1\n",
+        "error: --concurrency: needs a whole number of at least 1\n",
     ),
     (
         ["status", "--db", "none.db"],
         (
             "error: there is no database at none.db\n"
             "\n"
-            "hint: name one with `--db`, or start with `aiq run prompts.jsonl`\n"
+            "hint: name one with `--db`, or start with `aiq run prompts.jsonl --db none.db`\n"
         ),
     ),
     (
@@ -111,7 +143,7 @@ def test_a_refusal_says_what_is_wrong_and_what_to_do(
 ) -> None:
     refused = aiq(*words)
     assert (refused.exit_code, refused.stdout, refused.stderr) == (2, "", text)
-    assert not (folder / "aiq.db").exists()
+    assert not list(folder.glob("*.db*"))
 
 
 @pytest.mark.parametrize("command", [["run", "prompts.jsonl"], ["export"]], ids=["run", "export"])

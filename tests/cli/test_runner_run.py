@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from aiq.store.lock import RunLock
 from tests.cli.conftest import Aiq
 
 QUICK = ("-p", "quick")
@@ -15,7 +16,7 @@ RUN_KEYS = {
     "batch", "total", "succeeded", "failed", "pending", "running", "cancelled", "invalid",
     "skipped", "truncated", "refused", "requests", "elapsed_s", "rate_per_s", "cost_usd",
     "cost_total_usd", "cost_complete", "possibly_paid", "tokens", "latency_ms", "providers",
-    "errors", "exit_code", "resume",
+    "errors", "exit_code", "resume", "retry",
 }  # fmt: skip
 PROVIDER_KEYS = {
     "name", "kind", "model", "status", "reason", "requests", "succeeded", "failed",
@@ -117,7 +118,7 @@ def test_failures_are_grouped_with_a_job_and_a_way_on(aiq: Aiq) -> None:
     assert "3 jobs failed:\n" in ran.stderr
     assert " at broken: " in ran.stderr
     assert "(job " in ran.stderr
-    assert "retry    aiq retry-failed prompts --provider broken\n" in ran.stderr
+    assert "retry    aiq retry-failed prompts --provider broken --max-attempts 1\n" in ran.stderr
 
 
 def test_bad_lines_are_listed_and_the_rest_is_done(aiq: Aiq, folder: Path) -> None:
@@ -157,6 +158,42 @@ def test_failed_jobs_can_be_put_back_without_sending(aiq: Aiq, folder: Path) -> 
     assert put.exit_code == 0
     assert put.stderr == "3 failed jobs put back\nrun      aiq run\n"
     assert only_json(aiq("status", "--json").stdout)["totals"]["pending"] == 3
+
+
+def test_one_batch_of_several_is_carried_on_with(aiq: Aiq) -> None:
+    """Without files, `-n` names it; what else is unfinished stays so."""
+    aiq("run", "prompts.jsonl", *QUICK, "-n", "one", "--limit", "1")
+    aiq("run", "prompts.jsonl", *QUICK, "-n", "two", "--limit", "1")
+    told = only_json(aiq("run", "-n", "two", *QUICK, "--json", "-o", "two.jsonl").stdout)
+    assert (told["batch"], told["succeeded"], told["requests"]) == ("two", 3, 2)
+    batches = only_json(aiq("status", "--json").stdout)["batches"]
+    assert [(one["name"], one["pending"]) for one in batches] == [("one", 2), ("two", 0)]
+    unknown = aiq("run", "-n", "three", *QUICK)
+    assert (unknown.exit_code, unknown.stderr) == (
+        2,
+        "error: there is no batch `three`\n\nhint: the batches are: `one`, `two`\n",
+    )
+
+
+def test_a_stopped_retry_is_resumed_within_its_batch(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", *BROKEN)
+    aiq("run", "prompts.jsonl", *QUICK, "-n", "other", "--limit", "1")
+    told = only_json(aiq("retry-failed", "prompts", *BROKEN, "--limit", "2", "--json").stdout)
+    options = "--provider broken --max-attempts 1 --limit 2 --json"
+    assert told["resume"] == f"aiq run --name prompts {options}"
+    assert told["retry"] == f"aiq retry-failed prompts {options}"
+
+
+def test_a_retry_that_finds_the_database_held_is_repeated(aiq: Aiq, folder: Path) -> None:
+    aiq("run", "prompts.jsonl", *BROKEN)
+    lock = RunLock(folder / "aiq.db")
+    assert lock.acquire()
+    with lock:
+        refused = aiq("retry-failed", "prompts", "--kind", "server_error", *QUICK)
+    assert refused.exit_code == 5
+    assert refused.stderr.endswith(
+        "\nresume   aiq retry-failed prompts --provider quick --kind server_error\n"
+    )
 
 
 def test_nothing_to_retry_is_a_sentence(aiq: Aiq) -> None:

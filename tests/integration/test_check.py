@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from aiq.config import load
 from aiq.errors import InputError
-from aiq.run.check import check
+from aiq.run.check import MistypedKey, check
+from aiq.run.request import Flags
 from tests.support.fault_server import FaultServer
 from tests.support.sessions import Bench, prompts, provider
 
@@ -41,7 +43,7 @@ async def test_check_and_run_agree_on_every_line(tmp_path: Path) -> None:
     run_says = [(bad.line, bad.reason) for bad in bench.recorder.reports[0].invalid_shown]
     assert run_says == [(bad["line"], bad["reason"]) for bad in told["invalid"]]
     assert result.to_json()["invalid"] == 5
-    assert report.mistyped_keys == {"max_token": "max_tokens"}
+    assert report.mistyped_keys == (MistypedKey("max_token", "max_tokens", path, 9),)
 
 
 async def test_every_bad_line_is_listed(tmp_path: Path) -> None:
@@ -67,6 +69,21 @@ async def test_the_estimate_is_by_provider(tmp_path: Path) -> None:
         (told["tokens_estimated"] * 1.0 + 10 * 10 * 2.0) / 1e6, rel=0.01
     )
     assert told["cost_estimated_usd"]["b"] is None
+
+
+async def test_the_options_of_a_run_count_in_its_estimate(tmp_path: Path) -> None:
+    """A model that makes a preset priceable, and a cap on every answer."""
+    settings = load(providers=["openai"], environ={}, working_directory=tmp_path, needs_keys=False)
+    path = Bench(tmp_path, a=provider("http://127.0.0.1:1/v1")).write(prompts(10))
+    [nameless] = (await check([path], settings=settings)).estimates
+    assert (nameless.usd, nameless.lacks_model) == (None, True)
+    flags = Flags(model="gpt-4.1-mini")
+    [plain] = (await check([path], settings=settings, flags=flags)).estimates
+    assert (plain.model, plain.output_tokens) == ("gpt-4.1-mini", 256)
+    capped = Flags(model="gpt-4.1-mini", params={"max_tokens": 8})
+    [short] = (await check([path], settings=settings, flags=capped)).estimates
+    assert short.output_tokens == 8
+    assert 0 < (short.usd or 0) < (plain.usd or 0) / 5
 
 
 async def test_files_are_checked_together_as_one_batch_each(tmp_path: Path) -> None:

@@ -378,3 +378,14 @@ async def test_a_rescue_file_that_waits_for_the_next_run(
     found = await examined(tmp_path)
     assert gravity(found, "rescue") is Gravity.NOTE
     assert str(kept) in text(found, "rescue")
+
+
+@pytest.mark.parametrize(
+    ("free", "shown"), [(81_327 * 2**20, "79 GiB free in "), (9_000 * 2**20, "9,000 MiB free in ")]
+)
+def test_much_room_is_told_in_large_units(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, shown: str
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert disk_check(tmp_path / "aiq.db").text.startswith(shown)

@@ -174,6 +174,29 @@ async def test_a_model_of_the_command_line_that_nobody_serves_is_refused(tmp_pat
     assert result.exit_code is ExitCode.OK
 
 
+async def test_the_plan_names_the_model_that_is_asked_for(tmp_path: Path) -> None:
+    """That of `-m` as each provider calls it, else its own; and how providers are chosen."""
+    async with FaultServer() as server:
+        bench = Bench(
+            tmp_path,
+            run={"strategy": "latency"},
+            bare=provider(server, model=None),
+            mapped=provider(server, models={"fast": "turbo"}),
+        )
+        await bench.run(prompts(2), flags=Flags(model="fast"), dry_run=True)
+        [plan] = bench.recorder.plans
+    assert plan.candidates == (("bare", "fast"), ("mapped", "turbo"))
+    assert plan.strategy == "latency"
+
+
+async def test_a_model_that_nobody_serves_is_named_where_a_job_fails(tmp_path: Path) -> None:
+    async with FaultServer() as server:
+        bench = Bench(tmp_path, a=provider(server, strict_models=True))
+        result = await bench.run([*prompts(1), {"id": "q", "prompt": "q", "model": "other"}])
+    [group] = result.errors
+    assert (group.kind, group.message) == ("not_found", "no provider serves the model `other`")
+
+
 async def test_a_model_that_a_provider_may_not_have_is_pointed_out(tmp_path: Path) -> None:
     """Where it has one of its own and no name for the one that prompts ask for."""
     async with FaultServer() as server:
@@ -189,13 +212,36 @@ async def test_a_model_that_a_provider_may_not_have_is_pointed_out(tmp_path: Pat
     assert note.startswith("2 prompt(s) name the model `gpt`, and stranger is asked for exactly")
 
 
+async def test_answers_that_were_made_up_do_not_pass_for_real_ones_in_silence(
+    tmp_path: Path,
+) -> None:
+    """A note counts them where they are skipped, unless a simulation is asked again."""
+    made_up = {"kind": "simulated", "base_url": None, "simulated": {"latency_ms": 0}}
+    async with FaultServer() as server:
+        bench = Bench(tmp_path, a=provider("", **made_up))
+        await bench.run(prompts(3))
+        await bench.run(prompts(4))
+        assert bench.recorder.notes == []
+        bench.configure(b=provider(server))
+        result = await bench.run(prompts(5))
+        await bench.run(prompts(5))
+    assert (result.skipped, len(server.ledger)) == (4, 1)
+    note = (
+        "4 finished job(s) were answered by a simulated provider and are not asked again;"
+        " with another `--db` all are"
+    )
+    assert bench.recorder.notes == [note, note]
+
+
 async def test_flagged_answers_succeed_and_are_counted(tmp_path: Path) -> None:
+    """Of all jobs in scope, whenever they were answered."""
     finishes = {"p0": "stop", "p1": "length", "p2": "content_filter", "p3": "length"}
     async with FaultServer(lambda s: Reply.chat("text", finish=finishes[s.prompt])) as server:
         bench = Bench(tmp_path, a=provider(server))
-        result = await bench.run(prompts(4))
-    told = result.to_json()
+        told = (await bench.run(prompts(4))).to_json()
+        again = (await bench.run(prompts(4))).to_json()
     assert (told["succeeded"], told["truncated"], told["refused"]) == (4, 2, 1)
+    assert (again["requests"], again["truncated"], again["refused"]) == (0, 2, 1)
     assert bench.rows("SELECT key FROM job JOIN attempt ON job_id = job.id WHERE flags = 2") == [
         ("p2",)
     ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aiq.cli.summary import headline, obstacles
 from aiq.errors import ExitCode
 from aiq.run.request import Flags
 from tests.support.fault_server import FaultServer
@@ -134,6 +136,53 @@ async def test_nobody_left_is_resumable(tmp_path: Path, reply: Reply, kind: str)
         again = await bench.run(prompts(12))
     assert again.exit_code is ExitCode.OK, again.message
     assert len(server.ledger) == 12
+
+
+async def test_every_provider_that_is_out_is_named_with_what_to_check(tmp_path: Path) -> None:
+    """The variable of a refused key, the address of a page, the model that is not there."""
+    replies = [Reply.error(401, message="bad key"), Reply.html(404), Reply.error(404, code="x")]
+    async with contextlib.AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(FaultServer(reply)) for reply in replies]
+        bench = Bench(
+            tmp_path,
+            run=ONE,
+            environ={"GATE_KEY": KEY},
+            a=provider(servers[0], api_key_env="GATE_KEY"),
+            b=provider(servers[1]),
+            c=provider(servers[2]),
+            d=provider(servers[0], account="another"),
+        )
+        result = await bench.run(prompts(5))
+    assert result.exit_code is ExitCode.NO_PROVIDER
+    why, *out = (result.message or "").splitlines()
+    assert why == "no usable provider is left:"
+    assert [line.partition(":")[0] for line in out] == ["a", "b", "c", "d"]
+    assert out[0] == "a: auth: bad key (key: GATE_KEY)"
+    assert out[1].startswith("b: not_found: HTML page instead of JSON (HTTP 404)")
+    assert out[1].endswith(f" (check base_url: {servers[1].url})")
+    assert out[2].startswith("c: m: not_found: ")
+    assert out[3] == "d: auth: bad key (no key is set)"
+    assert [line.plain for line in obstacles(result)] == [f"  {line}" for line in out]
+    assert headline(result).plain.startswith("stopped: no usable provider is left; 0 succeeded")
+
+
+@hurried
+async def test_when_nobody_came_back_each_provider_has_its_reason(tmp_path: Path) -> None:
+    """The run gave up waiting for two: one that is broken, one that nobody can connect to."""
+    async with FaultServer(Reply.error(500, message="broken")) as server:
+        bench = Bench(
+            tmp_path,
+            a=provider(server),
+            b=provider("http://127.0.0.1:9/v1"),
+            run={"max_wait_s": 2.0, "concurrency": 8},
+        )
+        result = await bench.run(prompts(20))
+    assert result.exit_code is ExitCode.NO_PROVIDER
+    why, *reasons = (result.message or "").splitlines()
+    assert why == "no provider has been usable for as long as `--max-wait` allows:"
+    assert [line.partition(":")[0] for line in reasons] == ["a", "b"]
+    assert "broken" in reasons[0]
+    assert "Connection refused" in reasons[1]
 
 
 async def test_out_of_credit_is_done_by_others(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiq.errors import ExitCode
+from aiq.errors import ExitCode, Refused
 from aiq.run.options import Requeue
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply
@@ -202,3 +202,24 @@ async def test_an_unknown_price_is_not_exported_as_nothing(tmp_path: Path) -> No
         await bench.run(prompts(1))
         (row,) = (await bench.exported()).values()
     assert (row["attempts"], row["cost_usd"]) == (2, None)
+
+
+async def test_a_budget_is_refused_once_for_all_providers_it_cannot_bound(tmp_path: Path) -> None:
+    """All of them at once, and the file in which each can be mended."""
+    bench = Bench(
+        tmp_path,
+        a=provider("http://127.0.0.1:1/v1", price=None),
+        b=provider("http://127.0.0.1:2/v1", max_tokens=10),
+        c=provider("http://127.0.0.1:3/v1", price=None, max_tokens=10),
+    )
+    with pytest.raises(Refused) as refused:
+        await bench.run(prompts(1), overrides={"budget_usd": 1.0})
+    assert str(refused.value) == (
+        "`a` has no known price for `m`; `c` has no known price for `m`;"
+        " `a` lets answers grow without a cap: a budget cannot bound them"
+    )
+    assert refused.value.hint == (
+        "give a price in aiq.toml: price = { input = ..., output = ... } (USD per million tokens),"
+        " or leave the provider out with -p; set `max_tokens` in aiq.toml,"
+        " or give `--param max_tokens=512`"
+    )

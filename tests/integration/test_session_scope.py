@@ -9,6 +9,7 @@ import pytest
 from aiq.errors import ExitCode, InputError, UnknownName
 from aiq.run.options import Requeue, RunOptions
 from aiq.run.request import Flags
+from aiq.store.db import open_for_run
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply, Seen
 from tests.support.sessions import Bench, hurried, prompts, provider
@@ -244,6 +245,10 @@ async def test_what_cannot_be_found_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UnknownName, match="there is no database"):
             await bench.run(requeue=Requeue())
         assert not bench.database.exists()
+        with pytest.raises(UnknownName, match="there is no database"):
+            await bench.run()
+        assert not bench.database.exists()
+        await (await open_for_run(bench.database)).close()
         with pytest.raises(UnknownName, match="holds no batch yet"):
             await bench.run()
         await bench.run(prompts(1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,24 @@ async def test_every_attempt_is_told(tmp_path: Path) -> None:
     assert attempts[2]["max_usd"] == pytest.approx(38e-6)
     assert all(one["started_at"].endswith("Z") for one in attempts)
     assert all(one["latency_ms"] >= 0 for one in attempts)
+
+
+@hurried
+@pytest.mark.parametrize("price", [{"input": 1.0, "output": 2.0}, {"input": 0.0, "output": 0.0}])
+async def test_what_was_only_possibly_paid_has_no_known_cost(
+    tmp_path: Path, price: dict[str, float]
+) -> None:
+    """Null for the job in every output, unless it cannot have cost anything."""
+    busy = Reply.error(429, headers={"retry-after-ms": "100"})
+    async with FaultServer([busy, Reply.hang_up()]) as server:
+        bench = Bench(tmp_path, a=provider(server, max_tokens=10, price=price))
+        await bench.run(prompts(1), overrides={"on_unknown": "fail"})
+    cost = None if price["input"] else 0.0
+    details = await read_job(bench.database, "p0", None)
+    assert details.to_json()["cost_usd"] == cost
+    assert (await bench.exported())["p0"]["cost_usd"] == cost
+    (row,) = csv.DictReader(io.StringIO((await bench.export(format="csv")).decode()))
+    assert row["cost_usd"] == ("" if price["input"] else "0.0")
 
 
 async def test_a_job_that_was_not_sent_yet(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,26 @@ async def test_a_provider_s_condition(tmp_path: Path, reply: Reply | None, statu
     (told,) = (await read_status(bench.database, None, now_us=0)).to_json()["providers"]
     assert told["status"] == status
     assert (told["reason"] is None) == (status == "healthy")
+
+
+@pytest.mark.parametrize("cause", ["crash", "abort"])
+async def test_what_we_ended_ourselves_says_nothing_about_a_provider(
+    tmp_path: Path, cause: str
+) -> None:
+    """Its newest attempt that ended by itself stands."""
+    async with FaultServer() as server:
+        bench = Bench(tmp_path, a=provider(server), run={"concurrency": 1})
+        await bench.run(prompts(2))
+    with closing(sqlite3.connect(bench.database)) as connection, connection:
+        connection.execute("DELETE FROM provider_state")
+        connection.execute("UPDATE candidate SET newest = 1")
+        connection.execute("UPDATE attempt SET kind = NULL, billed = NULL WHERE id = 2")
+        connection.execute(
+            "UPDATE attempt SET kind = 'interrupted', billed = 'maybe', cause = ? WHERE id = 2",
+            [cause],
+        )
+    (told,) = (await read_status(bench.database, None, now_us=0)).to_json()["providers"]
+    assert (told["status"], told["reason"]) == ("healthy", None)
 
 
 async def test_it_changes_no_byte(tmp_path: Path) -> None:

@@ -175,11 +175,11 @@ def test_command_line_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (RunOverrides(concurrency=0), "--concurrency: expected integer >= 1"),
-        (RunOverrides(max_attempts=0), "--max-attempts: expected integer >= 1"),
-        (RunOverrides(timeout_s=float("nan")), "--timeout: expected number > 0"),
-        (RunOverrides(timeout_s=float("inf")), "--timeout: expected number <= "),
-        (RunOverrides(max_wait_s=-1), "--max-wait: expected number > 0"),
+        (RunOverrides(concurrency=0), "--concurrency: needs a whole number of at least 1"),
+        (RunOverrides(max_attempts=0), "--max-attempts: needs a whole number of at least 1"),
+        (RunOverrides(timeout_s=float("nan")), "--timeout: needs a number above 0"),
+        (RunOverrides(timeout_s=float("inf")), "--timeout: needs a number of at most 1e+09"),
+        (RunOverrides(max_wait_s=-1), "--max-wait: needs a number above 0"),
         (RunOverrides(on_unknown="retri"), "--on-unknown: unknown value `retri`"),
         (RunOverrides(on_changed="x\x1b"), "--on-changed: unknown value `x\\x1b`"),
     ],

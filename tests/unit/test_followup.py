@@ -11,7 +11,14 @@ from typer.testing import CliRunner
 
 from aiq.cli.command import command
 from aiq.cli.failure import Failure
-from aiq.cli.followup import export_command, resume_command, retry_command
+from aiq.cli.followup import (
+    export_command,
+    placed,
+    probe_command,
+    repeat_command,
+    resume_command,
+    retry_command,
+)
 from aiq.cli.options import Format, OnChanged, OnUnknown, RetryOptions, RunOptions, WorkOptions
 
 EVERYTHING = RunOptions(
@@ -40,9 +47,9 @@ EVERYTHING = RunOptions(
 )
 
 
-def parsed(line: str) -> RunOptions:
-    """Return the options that the command line makes of a proposed command."""
-    taken: list[RunOptions] = []
+def typed(line: str) -> WorkOptions:
+    """Return the options that the command line makes of a command."""
+    taken: list[WorkOptions] = []
     app = typer.Typer()
 
     @command(app, RunOptions, name="run", exit_status="")
@@ -50,9 +57,14 @@ def parsed(line: str) -> RunOptions:
         taken.append(options)
         return 0
 
-    words = shlex.split(line)
-    assert words[:2] == ["aiq", "run"]
-    result = CliRunner().invoke(app, words[2:])
+    @command(app, RetryOptions, name="retry-failed", exit_status="")
+    def retry(options: RetryOptions, _failure: Failure) -> int:
+        taken.append(options)
+        return 0
+
+    aiq, *words = shlex.split(line)
+    assert aiq == "aiq"
+    result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     return taken[0]
 
@@ -62,7 +74,7 @@ def test_every_option_survives_the_shell() -> None:
     defaults = {field.name: field.default for field in dataclasses.fields(RunOptions)}
     unset = {n for n, default in defaults.items() if getattr(EVERYTHING, n) == default}
     assert unset == {"budget", "dry_run"}
-    assert dataclasses.asdict(parsed(resume_command(EVERYTHING))) == dataclasses.asdict(EVERYTHING)
+    assert dataclasses.asdict(typed(resume_command(EVERYTHING))) == dataclasses.asdict(EVERYTHING)
 
 
 def test_a_dry_run_is_resumed_for_real() -> None:
@@ -70,15 +82,34 @@ def test_a_dry_run_is_resumed_for_real() -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "command"),
     [
-        RunOptions(prompts=["-"], name="piped", strict=True, provider=["one"]),
-        RunOptions(prompts=["a.jsonl", "-"], provider=["one"]),
-        RetryOptions(batch="b", kind=["auth"], except_=["connect"], provider=["one"]),
+        (RunOptions(prompts=["-"], name="piped", strict=True), "aiq run --name piped"),
+        (RunOptions(prompts=["-"], model="m"), "aiq run --name stdin"),
+        (RunOptions(prompts=["a.jsonl", "-"]), "aiq run"),
+        (RunOptions(name="b", model="m", limit=3), "aiq run --name b --limit 3"),
+        (RunOptions(limit=3), "aiq run --limit 3"),
+        (RetryOptions(batch="b", kind=["auth"], budget=2.0), "aiq run --name b --budget 2"),
+        (RetryOptions(except_=["connect"], db=Path("x.db")), "aiq run --db x.db"),
     ],
 )
-def test_what_cannot_be_read_again_is_resumed_without_files(options: WorkOptions) -> None:
-    assert resume_command(options) == "aiq run --provider one"
+def test_what_cannot_be_read_again_is_resumed_by_its_batch(
+    options: WorkOptions, command: str
+) -> None:
+    """Only that batch; its flags are stored with it."""
+    assert resume_command(options) == command
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "aiq run 'a b.jsonl' - --db x.db --model m --limit 3 --name b --strict --dry-run",
+        "aiq retry-failed b --db x.db --provider one --kind auth --except connect --no-run",
+        "aiq retry-failed",
+    ],
+)
+def test_what_came_to_nothing_is_repeated_as_it_was_typed(command: str) -> None:
+    assert repeat_command(typed(command)) == command
 
 
 def test_a_pipe_is_not_read_twice(tmp_path: Path) -> None:
@@ -91,9 +122,11 @@ def test_a_pipe_is_not_read_twice(tmp_path: Path) -> None:
 def test_a_name_is_never_taken_for_an_option() -> None:
     """A file may be called `-x.jsonl`, and then its batch is `-x`."""
     options = RunOptions(prompts=["-x.jsonl", "b.jsonl"], limit=3)
-    assert parsed(resume_command(options)).prompts == ["./-x.jsonl", "b.jsonl"]
+    resumed = typed(resume_command(options))
+    assert isinstance(resumed, RunOptions)
+    assert resumed.prompts == ["./-x.jsonl", "b.jsonl"]
     assert export_command(options, "-x") == "aiq export -o ./-x-results.jsonl -- -x"
-    assert retry_command(options, ["-x"]) == "aiq retry-failed -- -x"
+    assert retry_command(options, ["-x"]) == "aiq retry-failed --limit 3 -- -x"
 
 
 def test_the_answers_are_one_command_away() -> None:
@@ -103,7 +136,42 @@ def test_the_answers_are_one_command_away() -> None:
     )
 
 
+def test_the_providers_of_a_run_can_be_probed() -> None:
+    assert probe_command(RunOptions()) == "aiq probe"
+    assert probe_command(EVERYTHING) == (
+        "aiq probe one two --db 'my jobs.db' --config c.toml --model m"
+    )
+
+
 def test_retrying_names_the_batch_if_there_is_one() -> None:
-    options = RunOptions(config=Path("c.toml"), limit=3)
-    assert retry_command(options, ["a"]) == "aiq retry-failed a --config c.toml"
+    options = RunOptions(config=Path("c.toml"), model="m")
+    assert retry_command(options, ["a"]) == "aiq retry-failed a --config c.toml --model m"
     assert retry_command(options, ["a", "b"]) == "aiq retry-failed --config c.toml"
+
+
+def test_retrying_is_done_under_the_options_of_the_run() -> None:
+    """All that both commands take, and the kinds that were left out on purpose."""
+    retried = typed(retry_command(EVERYTHING, ["both"]))
+    assert isinstance(retried, RetryOptions)
+    assert retried.batch == "both"
+    for field in dataclasses.fields(WorkOptions):
+        assert getattr(retried, field.name) == getattr(EVERYTHING, field.name), field.name
+    again = RetryOptions(batch="b", kind=["auth"], except_=["connect", "auth"], budget=0.5)
+    assert retry_command(again, ["b"]) == (
+        "aiq retry-failed b --budget 0.5 --except connect --except auth"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("`aiq export p5`", "`aiq export p5 --db 'my jobs.db' --config c.toml`"),
+        ("say `aiq status`.", "say `aiq status --db 'my jobs.db'`."),
+        ("`aiq init` writes one", "`aiq init --config c.toml` writes one"),
+        ("`aiq run --db x.db`", "`aiq run --db x.db --config c.toml`"),
+        ("aiq run, `--db` or `aiq`", "aiq run, `--db` or `aiq`"),
+    ],
+)
+def test_a_command_in_a_hint_works_where_the_failed_one_did(text: str, shown: str) -> None:
+    assert placed(text, EVERYTHING) == shown
+    assert placed(text, RunOptions()) == text

@@ -85,6 +85,44 @@ def test_everything_stands_where_it_should_at_100_columns() -> None:
     assert shown(snapshot()) == WHOLE.split("\n")
 
 
+def test_a_budget_has_a_line_of_its_own_that_adds_up() -> None:
+    """What is taken is not only this run's cost, so that figure and percentage stand together."""
+    picture = snapshot(
+        budget_nano=50_000 * 10**9, committed_nano=3_741 * 10**9, reserved_nano=1_012 * 10**9
+    )
+    assert shown(picture)[4:6] == [
+        "budget $50,000.00 · 7 % taken ($3,741.00 spent or possibly paid, all runs)",
+        "$1,012.00 reserved for what is in flight",
+    ]
+    assert not any("budget" in one for one in shown(snapshot()))
+
+
+def test_what_is_possibly_paid_is_never_cut_off() -> None:
+    """On the line of the cost where there is room, else below it."""
+    paid = tally(requests=166, cost_nano=41_200_000, maybe_paid=3, maybe_nano=1_200_000)
+    assert shown(snapshot(tally=paid), width=120)[3].endswith(
+        "  possibly paid: 3 requests, at most $0.0012"
+    )
+    paid.maybe_unbounded = 3
+    assert shown(snapshot(tally=paid))[4] == (
+        "possibly paid: 3 requests, without an upper bound: they had no `max_tokens` or no price"
+    )
+
+
+NAMES = ("openai-key-1", "openai-key-2", "anthropic-eu", "openrouter-fallback")
+SICK = Condition(Status.UNHEALTHY, "server_error: upstream connect error or disconnect/reset")
+
+
+@pytest.mark.parametrize("width", [100, 80, 60, 50])
+def test_a_reason_gives_way_before_a_name(width: int) -> None:
+    """Names stay whole, and so does the beginning of why a provider is not asked."""
+    views = tuple(provider(name, condition=SICK, next_try_s=12.0) for name in NAMES)
+    lines = shown(snapshot(providers=views), width=width)
+    for name in NAMES:
+        [line] = [one for one in lines if one.startswith(name)]
+        assert re.match(rf"{name} +✗ unhealthy, 12 s: ", line)
+
+
 @pytest.mark.parametrize("width", [100, 80, 60, 40, 20])
 @pytest.mark.parametrize("height", [30, 12, 5])
 def test_nothing_is_wider_or_higher_than_the_terminal(width: int, height: int) -> None:

@@ -1,0 +1,29 @@
+"""The end of a run in words."""
+
+import pytest
+
+from aiq.cli.summary import summary
+from aiq.errors import ExitCode
+from aiq.run.report import Tally
+from aiq.run.result import RunResult
+
+
+def tally(maybe_paid: int) -> Tally:
+    made = Tally()
+    made.requests, made.maybe_paid, made.maybe_nano = 5, maybe_paid, maybe_paid * 1_000_000
+    return made
+
+
+@pytest.mark.parametrize(
+    ("this_run", "said"),
+    [
+        (3, "possibly paid without an answer: 3 requests, at most $0.0030"),
+        (1, "possibly paid without an answer over all runs: 3 requests, at most $0.0030"),
+    ],
+)
+def test_what_may_be_paid_says_of_which_runs(this_run: int, said: str) -> None:
+    """All attempts ever count, so that it differs from what the live view showed."""
+    result = RunResult(exit_code=ExitCode.OK, batches=("b",), ever=tally(3))
+    result.ledger.total = tally(this_run)
+    lines = [line.plain for line in summary(result, width=100, next_steps={})]
+    assert said in lines
