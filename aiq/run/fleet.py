@@ -8,7 +8,8 @@ ready-made tuples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import httpx
 import msgspec
@@ -28,6 +29,9 @@ from aiq.providers.presets import PRESETS
 from aiq.providers.proxies import proxy_for
 from aiq.run.pricing import Pricer
 from aiq.run.request import Request
+
+Transports: TypeAlias = Callable[[ProviderSettings], httpx.AsyncBaseTransport]
+"""What stands between a provider and the network: the one seam to whoever answers."""
 
 USER_AGENT = f"aiq/{aiq.__version__}"
 MODELS_CACHED = 4096
@@ -149,8 +153,7 @@ class Fleet:
         settings: Iterable[ProviderSettings],
         *,
         concurrency: int,
-        clock: Clock,
-        environ: dict[str, str],
+        transports: Transports,
         prices: Prices | None = None,
     ) -> Fleet:
         """Build the fleet that settings describe; no socket is opened yet."""
@@ -164,7 +167,7 @@ class Fleet:
                 one,
                 account=accounts[one.account],
                 concurrency=concurrency,
-                transport=_transport(one, clock, environ),
+                transport=transports(one),
             )
             for one in all_settings
         ]
@@ -258,16 +261,19 @@ def _account(sharing: Sequence[ProviderSettings], concurrency: int) -> Account:
     )
 
 
-def _transport(
-    settings: ProviderSettings, clock: Clock, environ: dict[str, str]
-) -> httpx.AsyncBaseTransport:
-    if settings.simulated is not None:
-        from aiq.providers.simulated_transport import SimulatedTransport  # noqa: PLC0415
+def transports(clock: Clock, environ: Mapping[str, str]) -> Transports:
+    """Return what opens the way to real servers, and to the simulated provider."""
 
-        return SimulatedTransport(settings.simulated, clock)
-    from aiq.providers.transport import SocketTransport  # noqa: PLC0415 - the sockets' own 0.2 s
+    def open_way(settings: ProviderSettings) -> httpx.AsyncBaseTransport:
+        if settings.simulated is not None:
+            from aiq.providers.simulated_transport import SimulatedTransport  # noqa: PLC0415
 
-    return SocketTransport(
-        connect_timeout_s=settings.connect_timeout_s,
-        proxy=proxy_for(settings.base_url, environ),
-    )
+            return SimulatedTransport(settings.simulated, clock)
+        from aiq.providers.transport import SocketTransport  # noqa: PLC0415 - the sockets' 0.2 s
+
+        return SocketTransport(
+            connect_timeout_s=settings.connect_timeout_s,
+            proxy=proxy_for(settings.base_url, environ),
+        )
+
+    return open_way

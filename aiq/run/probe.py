@@ -23,7 +23,7 @@ from aiq.policy.health import Level, LevelResult
 from aiq.policy.standing import Status
 from aiq.redaction import Redactor
 from aiq.run.examination import Examination
-from aiq.run.fleet import Fleet, Provider
+from aiq.run.fleet import Fleet, Provider, transports
 from aiq.store.health import KEPT, ProbeRow, record
 
 
@@ -126,7 +126,9 @@ class Probe:
         """
         checked_at = self._clock.utc_us()
         fleet = Fleet.of(
-            self._settings.providers, concurrency=1, clock=self._clock, environ=self._environ
+            self._settings.providers,
+            concurrency=1,
+            transports=transports(self._clock, self._environ),
         )
         try:
             async with asyncio.TaskGroup() as group:

@@ -13,7 +13,7 @@ import itertools
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 from aiq.clock import Clock
@@ -28,7 +28,7 @@ from aiq.run.attempt import Sender
 from aiq.run.board import Board
 from aiq.run.deadlines import Deadlines
 from aiq.run.feed import Feed
-from aiq.run.fleet import Fleet, Prices
+from aiq.run.fleet import Fleet, Prices, Transports, transports
 from aiq.run.funds import open_funds
 from aiq.run.halt import End
 from aiq.run.ingest import Stopped
@@ -68,12 +68,20 @@ class Session:
         observer: Observer,
         clock: Clock,
         environ: dict[str, str],
+        draw: Callable[[], float] = random.random,
+        transports_of: Transports | None = None,
     ) -> None:
+        """
+        Time, chance and the network are parameters; a whole run can be played without them.
+
+        `draw` is uniform in 0..1; `transports_of` None is the real network.
+        """
         self._options = options
         self._settings = settings
         self._observer = observer
         self._clock = clock
-        self._environ = environ
+        self._draw = draw
+        self._transports = transports_of or transports(clock, environ)
         self._signals = Signals(leave=observer.close)
         self._watch = Watch(options.database, clock)
         self._intake = Intake(options, settings, observer=observer, clock=clock)
@@ -140,8 +148,7 @@ class Session:
         fleet = Fleet.of(
             self._settings.providers,
             concurrency=self._settings.run.concurrency,
-            clock=self._clock,
-            environ=self._environ,
+            transports=self._transports,
             prices=Prices(
                 are_compared=self._settings.run.strategy == "cost",
                 are_required=self._settings.run.budget_usd is not None,
@@ -238,7 +245,7 @@ class Session:
             budget=board.budget,
             strategy=Strategy(rules.strategy, overflow=rules.overflow),
             clock=self._clock,
-            draw=random.random,
+            draw=self._draw,
             run=run,
             candidate_ids=await jobs.candidate_ids(database),
         )

@@ -9,7 +9,7 @@ import pytest
 from aiq.model import JobState
 from aiq.policy.budget import Budget
 from aiq.run.board import Board
-from aiq.run.fleet import Fleet
+from aiq.run.fleet import Fleet, transports
 from aiq.run.settlement import REFUSED, TRUNCATED, Memo
 from aiq.store.writes import Reject, Settle
 from tests.support import factories
@@ -22,8 +22,7 @@ def fleet(clock: FakeClock) -> Fleet:
     return Fleet.of(
         (factories.provider(name="a"), factories.provider(name="b", rank=2)),
         concurrency=4,
-        clock=clock,
-        environ={},
+        transports=transports(clock, {}),
     )
 
 
