@@ -86,12 +86,23 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     metadata: JsonObject | None = None
 
 
+class Media(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of sound and of pictures, which are part of a usage's counts and priced apart."""
+
+    input_audio: int = 0
+    input_image: int = 0
+    cached_audio: int = 0
+    cached_image: int = 0
+    output_audio: int = 0
+    output_image: int = 0
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """
     Tokens as the provider reports them: input includes cached, output includes reasoning.
 
-    Cache writes are part of the input as well, and dearer than the rest of it. They and the tier
-    are there for the price alone: the ledger keeps the cost, not them.
+    Cache writes are part of the input as well, and dearer than the rest of it. They, the media, the
+    tier and the speed are there for the price alone: the ledger keeps the cost, not them.
     """
 
     input_tokens: int | None = None
@@ -100,8 +111,16 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_tokens: int | None = None
     cache_write_1h_tokens: int | None = None
     """Those of the cache writes that are kept for an hour instead of minutes, and cost more."""
+    media: Media | None = None
     service_tier: str | None = None
     """What the request was served as, where that is not the standard and has its own price."""
+    speed: str | None = None
+    """How fast it was served, likewise (Anthropic's `fast`)."""
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether a count was told at all, so that something was read or written."""
+        return self.input_tokens is not None or self.output_tokens is not None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +168,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     should_retry: bool | None = None
     """The server's `x-should-retry`, where it sends one."""
     usage: Usage = Usage()
+    cost_nano: int | None = None
+    """The reply's own statement of its cost: a failure may be paid, too."""
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +216,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The provider's refusal concerns this model alone (a per-day quota of one model)."""
     answer: Answer | None = None
     usage: Usage = Usage()
+    cost_nano: int | None = None
+    """What a reply that is no answer says it cost."""
     request_id: str | None = None
     quota: Quota | None = None
     """What the reply's headers said about limits."""

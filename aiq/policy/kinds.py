@@ -109,6 +109,7 @@ _TEXTS = (
         r"reached your specified (?:workspace )?(?:api )?usage limits?",
         r"\bcredits are depleted\b",
         r"\bspending cap\b",
+        r"\bdoes(?:n.t| not) have any credits\b",
     ),
     _text(
         Kind.OUT_OF_CREDIT,
@@ -134,7 +135,20 @@ _TEXTS = (
         r"\bis not a valid model\b",
         r"\bno such model\b",
     ),
-    _text(Kind.BAD_REQUEST, {403}, r"\bmoderation\b"),
+    # A refusal of one file or one model says nothing about the key.
+    _text(
+        Kind.BAD_REQUEST,
+        {403},
+        r"\bmoderation\b",
+        r"\bpermission to access the (?:file|cachedcontent)\b",
+        r"\bcachedcontent not found\b",
+    ),
+    _text(
+        Kind.NOT_FOUND,
+        {403},
+        r"\b(?:permission|access|allowed) to (?:(?:use|access|sample from) )?(?:the |this )?"
+        r"(?:specified |requested )?model\b",
+    ),
     _text(
         Kind.RATE_LIMITED,
         {503},

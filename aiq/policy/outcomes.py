@@ -7,7 +7,7 @@ sent, broke off, or was stopped by us is known without looking.
 
 from __future__ import annotations
 
-from aiq.model import Answer, Billed, Flaw, Kind, Outcome, Problem, Usage
+from aiq.model import Answer, Billed, Flaw, Kind, Outcome, Problem
 from aiq.policy.kinds import is_about_address, is_daily_quota, kind_of
 
 KEPT_BYTES = 64 * 1024  # of a bad reply: enough to see what it was
@@ -116,6 +116,7 @@ def classify(
         retry_after_s=problem.retry_after_s,
         model_only=_is_about_one_model(kind, problem),
         usage=problem.usage,
+        cost_nano=problem.cost_nano,
         request_id=request_id,
         body=kept,
     )
@@ -148,8 +149,13 @@ def _is_about_one_model(kind: Kind, problem: Problem) -> bool:
 
 
 def _billed(kind: Kind, problem: Problem) -> Billed:
-    """An unusable reply that reports its usage was paid; one that does not may have been."""
-    if kind is Kind.BAD_RESPONSE:
-        is_reported = problem.usage != Usage() and 200 <= problem.status_code < 300
-        return Billed.YES if is_reported else Billed.MAYBE
-    return Billed.MAYBE if kind is Kind.INTERRUPTED else Billed.NO
+    """
+    Say whether a reply that is no answer was paid.
+
+    A flaw stands for a 2xx (or a broken reply, which reports nothing), whatever status the error in
+    it names: what such a reply reports was paid. One that reports nothing may have been.
+    """
+    is_reported = problem.usage.is_reported or problem.cost_nano is not None
+    if problem.flaw is not None and is_reported:
+        return Billed.YES
+    return Billed.MAYBE if kind in (Kind.BAD_RESPONSE, Kind.INTERRUPTED) else Billed.NO

@@ -19,7 +19,7 @@ TOKENS_PER_BYTE = 0.25
 FIRST_OUTPUT_TOKENS = 256
 
 _LEAST, _MOST = 0.01, 4.0
-"""Tokens per byte: near the one is an image in base64, near the other a chat of two bytes."""
+"""Tokens per byte: near the one is a file in base64, near the other a chat of two bytes."""
 
 _WEIGHT = 0.1
 """Of the latest reply in the moving means."""

@@ -17,7 +17,7 @@ from aiq.model import Answer, Content, Endpoint, JsonObject, Problem
 from aiq.providers import anthropic_replies, json_text
 from aiq.providers.anthropic_requests import messages_request
 from aiq.providers.completion import chat_completion
-from aiq.providers.dialect import Inexpressible, names_in
+from aiq.providers.dialect import Inexpressible, names_in, written
 from aiq.redaction import Secret
 
 DEFAULT_VERSION = "2023-06-01"
@@ -52,9 +52,7 @@ class AnthropicDialect:
         if endpoint is not Endpoint.CHAT:
             raise Inexpressible(f"Anthropic has no {endpoint.value}")
         has_sampling = self._version < _WITHOUT_SAMPLING
-        return json_text.encode(
-            messages_request(body, model=model, cap=cap, has_sampling=has_sampling)
-        )
+        return written(messages_request(body, model=model, cap=cap, has_sampling=has_sampling))
 
     def read(
         self,

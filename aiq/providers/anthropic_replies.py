@@ -74,15 +74,15 @@ def read(status_code: int, headers: Mapping[str, str], body: bytes) -> Answer | 
         return _judged(reply, status_code)
     try:
         document = json_text.decode(body)
+        reply = _read_lenient(document)
     except ValueError:
         return openai_errors.unreadable(status_code, headers, body)
-    reply = _read_lenient(document)
     failure = openai_errors.declared(document, has_answer=reply is not None)
+    usage = read_usage(document.get("usage") if isinstance(document, dict) else None)
     if failure is not None:
-        usage = Usage() if reply is None else read_usage(reply.usage)
         return openai_errors.from_error(failure, status_code, headers, usage)
     if reply is None:
-        return Problem(status_code=status_code, message="", flaw=Flaw.NO_CHOICES)
+        return Problem(status_code=status_code, message="", flaw=Flaw.NO_CHOICES, usage=usage)
     return _judged(reply, status_code)
 
 
@@ -130,6 +130,7 @@ def read_usage(wire: object) -> Usage:
         cached_tokens=read_from,
         cache_write_tokens=written,
         cache_write_1h_tokens=token_count(for_an_hour),
+        speed=None if wire.get("speed") == "standard" else openai_shapes.word(wire.get("speed")),
     )
 
 
@@ -162,7 +163,12 @@ def _read_standard(body: bytes) -> Reply | None:
 
 
 def _read_lenient(document: Any) -> Reply | None:
-    """Read what can be read of a document that has content, whatever else is odd about it."""
+    """
+    Read what can be read of a document that has content, whatever else is odd about it.
+
+    Raises:
+        ValueError: the arguments of a call are nested too deep to be real.
+    """
     if not isinstance(document, dict) or not isinstance(document.get("content"), list | str):
         return None
     said = document["content"]

@@ -9,11 +9,11 @@ for makes the whole request `Inexpressible`: leaving it out would ask something 
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from aiq.model import JsonObject
+from aiq.providers import json_text
 from aiq.providers.dialect import Inexpressible
 
 _DATA_URI = re.compile(r"data:(?P<type>[^;,]+)(?:;[^;,]+)*;base64,", re.IGNORECASE)
@@ -123,16 +123,12 @@ def _tool_use(call: JsonObject) -> JsonObject:
 def _arguments(text: Any, call_id: str) -> JsonObject:
     """Return the arguments as an object; a call without any has an empty text in a chat."""
     try:
-        arguments = json.loads(text or "{}", parse_constant=_refuse)
-    except (TypeError, ValueError, RecursionError):
+        arguments = json_text.parse_exact(text or "{}")
+    except (TypeError, ValueError):
         arguments = None
     if not isinstance(arguments, dict):
         raise Inexpressible(f"the arguments of the call `{call_id}` are no JSON object")
     return arguments
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
 
 
 def _tool_result(message: JsonObject) -> JsonObject:

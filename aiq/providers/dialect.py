@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from aiq.model import Answer, Content, Endpoint, JsonObject, Problem
+from aiq.providers import json_text
 from aiq.redaction import Secret
 
 
@@ -101,6 +102,19 @@ def output_cap(endpoint: Endpoint, body: JsonObject) -> int | None:
     """Return the prompt's own cap on output tokens, also from `extra_body`, or None."""
     cap = given_cap(endpoint, body)
     return cap if isinstance(cap, int) and not isinstance(cap, bool) else None
+
+
+def written(request: JsonObject) -> bytes:
+    """
+    Return a request as bytes.
+
+    Raises:
+        Inexpressible: no JSON can hold it.
+    """
+    try:
+        return json_text.encode(request)
+    except ValueError as error:
+        raise Inexpressible(f"the request cannot be written: {error}") from error
 
 
 def names_in(listed: object, field: str) -> list[str] | None:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from aiq.model import Answer, Content, Endpoint, JsonObject, Problem
 from aiq.providers import gemini_replies, json_text
 from aiq.providers.completion import chat_completion
-from aiq.providers.dialect import Inexpressible, names_in
+from aiq.providers.dialect import Inexpressible, names_in, written
 from aiq.providers.gemini_requests import chat_request
 from aiq.redaction import Secret
 
@@ -51,7 +51,7 @@ class GeminiDialect:
     ) -> bytes:
         if endpoint is not Endpoint.CHAT:
             raise Inexpressible(f"Gemini has no {endpoint.value}")
-        return json_text.encode(chat_request(body, model=model, cap=cap))
+        return written(chat_request(body, model=model, cap=cap))
 
     def read(
         self,

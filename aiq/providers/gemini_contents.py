@@ -195,9 +195,9 @@ def _result(content: Any) -> JsonObject:
 
 
 def _json(text: str) -> Any:
-    """Return the JSON in a text, or None if it is none."""
+    """Return the JSON in a text, or None if it is none that can be sent on as it is."""
     try:
-        return json_text.parse(text)
+        return json_text.parse_exact(text)
     except ValueError:
         return None
 

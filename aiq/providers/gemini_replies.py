@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from aiq.model import Answer, Content, Flaw, JsonObject, Problem, Usage
+from aiq.model import Answer, Content, Flaw, JsonObject, Media, Problem, Usage
 from aiq.providers import json_text, openai_errors, openai_shapes
 from aiq.providers.openai_usage import token_count
 
@@ -38,6 +38,8 @@ _FINISH = {
 """Finish reasons in a chat's words; the others stay as Gemini wrote them."""
 _CUT_SHORT = ("length", "content_filter")
 _UNSAID = (None, "stop", "FINISH_REASON_UNSPECIFIED")
+_PRICED_APART = ("AUDIO", "IMAGE")
+_STANDARD_TIERS = ("standard", "unspecified")
 _ABOUT_THE_ACCOUNT = "PUP_LIMITED_DISABLED"
 """The one finish reason that is not about this answer: the account broke the use policy."""
 
@@ -121,7 +123,7 @@ def reply_of(body: bytes) -> Reply | None:
 
 
 def content(reply: Reply) -> Content:
-    """Return what an answer says, in a chat's words."""
+    """Return what an answer says, in a chat's words; nothing if its calls cannot be written."""
     if not reply.candidates:
         feedback = reply.prompt_feedback or _Feedback()
         reason = feedback.block_reason_message or feedback.block_reason
@@ -131,7 +133,12 @@ def content(reply: Reply) -> Content:
     texts = [part.text for part in parts if part.text is not None and not part.thought]
     asked = [(part.function_call, part.thought_signature) for part in parts]
     made = [(call, signature) for call, signature in asked if call is not None]
-    calls = [_tool_call(call, number, mark) for number, (call, mark) in enumerate(made, start=1)]
+    try:
+        calls = [
+            _tool_call(call, number, mark) for number, (call, mark) in enumerate(made, start=1)
+        ]
+    except ValueError:
+        return Content()
     native = candidate.finish_reason
     finish = _FINISH.get(native or "", native)
     is_refused = finish == "content_filter" and not texts
@@ -155,7 +162,45 @@ def read_usage(wire: object) -> Usage:
         input_tokens=tokens_in,
         output_tokens=_sum(wire, "candidatesTokenCount", "thoughtsTokenCount"),
         cached_tokens=cached,
+        media=_media(wire),
+        service_tier=_tier(wire.get("serviceTier")),
     )
+
+
+def _media(wire: dict[str, object]) -> Media | None:
+    """Read what of the counts was sound or pictures; None: nothing."""
+    given = _by_modality(wire, "promptTokensDetails", "toolUsePromptTokensDetails")
+    cached = _by_modality(wire, "cacheTokensDetails")
+    made = _by_modality(wire, "candidatesTokensDetails")
+    if not (given or made):
+        return None
+    return Media(
+        input_audio=given.get("AUDIO", 0),
+        input_image=given.get("IMAGE", 0),
+        cached_audio=cached.get("AUDIO", 0),
+        cached_image=cached.get("IMAGE", 0),
+        output_audio=made.get("AUDIO", 0),
+        output_image=made.get("IMAGE", 0),
+    )
+
+
+def _by_modality(wire: dict[str, object], *groups: str) -> dict[str, int]:
+    """Return the tokens of sound and of pictures in lists of counts, where there are any."""
+    found: dict[str, int] = {}
+    for group in groups:
+        listed = wire.get(group)
+        for entry in listed if isinstance(listed, list) else ():
+            modality = entry.get("modality") if isinstance(entry, dict) else None
+            if modality in _PRICED_APART:
+                count = token_count(entry.get("tokenCount")) or 0
+                found[modality] = found.get(modality, 0) + count
+    return found
+
+
+def _tier(said: object) -> str | None:
+    """Return the tier it was served as, in the price table's words; None: the standard one."""
+    tier = said.lower() if isinstance(said, str) else None
+    return None if tier in _STANDARD_TIERS else openai_shapes.word(tier)
 
 
 def _sum(wire: dict[str, object], *names: str) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiq.model import Answer, Content, Endpoint, JsonObject, Problem
 from aiq.providers import json_text, openai_replies
-from aiq.providers.dialect import cap_names, names_in
+from aiq.providers.dialect import cap_names, names_in, written
 from aiq.providers.presets import Spelling
 from aiq.redaction import Secret
 
@@ -57,7 +57,7 @@ class OpenAIDialect:
             sent = next((value for value in own if value is not None), cap)
             if sent is not None:
                 wire[_CAP_FIELDS.get(endpoint, cap_field)] = sent
-        return json_text.encode(wire)
+        return written(wire)
 
     def read(
         self, endpoint: Endpoint, status_code: int, headers: Mapping[str, str], body: bytes

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from aiq.model import Flaw, JsonObject, Problem, Usage
 from aiq.providers import json_text
 from aiq.providers.durations import retry_after_s
@@ -82,12 +84,21 @@ def failed_response(document: JsonObject) -> JsonObject | None:
 
 
 def from_error(
-    error: JsonObject, status_code: int, headers: Mapping[str, str], usage: Usage | None = None
+    error: JsonObject,
+    status_code: int,
+    headers: Mapping[str, str],
+    usage: Usage | None = None,
+    cost_nano: int | None = None,
 ) -> Problem:
-    """Turn an error object into facts; under a 2xx status its own code is the status."""
+    """
+    Turn an error object into facts; under a 2xx status its own code is the status.
+
+    `usage` and `cost_nano` are what such a reply says of itself beside the error.
+    """
     if not 200 <= status_code < 300:
-        return _problem(error, status_code, headers, usage=usage)
-    return _problem(error, _inner_status(error, status_code), headers, Flaw.FAILED, usage=usage)
+        return _problem(error, status_code, headers)
+    found = _problem(error, _inner_status(error, status_code), headers, Flaw.FAILED)
+    return msgspec.structs.replace(found, usage=usage or Usage(), cost_nano=cost_nano)
 
 
 def _problem(
@@ -97,7 +108,6 @@ def _problem(
     flaw: Flaw | None = None,
     *,
     is_html: bool = False,
-    usage: Usage | None = None,
 ) -> Problem:
     message = _message(error)
     return Problem(
@@ -110,7 +120,6 @@ def _problem(
         is_html=is_html,
         retry_after_s=retry_after_s(headers, message=message, error=error),
         should_retry={"true": True, "false": False}.get(headers.get("x-should-retry", "").lower()),
-        usage=usage or Usage(),
     )
 
 

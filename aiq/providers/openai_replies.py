@@ -154,9 +154,16 @@ def _read_lenient(
     if failure is None:
         failure = openai_errors.declared(document, has_answer=isinstance(found, Content))
     if failure is not None:
-        return openai_errors.from_error(failure, status_code, headers, usage)
+        cost_nano = read_cost(wire)
+        return openai_errors.from_error(failure, status_code, headers, usage, cost_nano)
     if isinstance(found, Flaw):
-        return Problem(status_code=status_code, message="", flaw=found, usage=usage)
+        return Problem(
+            status_code=status_code,
+            message="",
+            flaw=found,
+            usage=usage,
+            cost_nano=read_cost(wire),
+        )
     return _answer(found, usage, wire, document.get("model"))
 
 

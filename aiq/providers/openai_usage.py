@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from aiq.model import NANO_PER_USD, Usage
+from aiq.model import NANO_PER_USD, Media, Usage
 
 _MOST_TOKENS = 10_000_000
 _MOST_USD = 1_000_000.0
@@ -33,6 +33,7 @@ def read_usage(wire: object) -> Usage:
         output_tokens=tokens_out,
         cached_tokens=_part_of(tokens_in, cached),
         cache_write_tokens=_part_of(tokens_in, _input_detail(wire, "cache_write_tokens")),
+        media=_media(wire),
     )
 
 
@@ -70,6 +71,27 @@ def _input_detail(wire: dict[str, object], name: str) -> int | None:
     """Return a count that responses and chats keep under names of their own."""
     count = _detail(wire, "input_tokens_details", name)
     return _detail(wire, "prompt_tokens_details", name) if count is None else count
+
+
+def _media(wire: dict[str, object]) -> Media | None:
+    """Read what of the counts was sound or pictures; None: nothing, as nearly always."""
+    audio_in = _input_detail(wire, "audio_tokens")
+    image_in = _input_detail(wire, "image_tokens")
+    audio_out = _output_detail(wire, "audio_tokens")
+    image_out = _output_detail(wire, "image_tokens")
+    if not (audio_in or image_in or audio_out or image_out):
+        return None
+    return Media(
+        input_audio=audio_in or 0,
+        input_image=image_in or 0,
+        output_audio=audio_out or 0,
+        output_image=image_out or 0,
+    )
+
+
+def _output_detail(wire: dict[str, object], name: str) -> int | None:
+    count = _detail(wire, "output_tokens_details", name)
+    return _detail(wire, "completion_tokens_details", name) if count is None else count
 
 
 def _detail(wire: dict[str, object], group: str, name: str) -> int | None:

@@ -15,6 +15,7 @@ from aiq.policy.routing import Never, Route, eligible, route
 from aiq.policy.strategy import Strategy
 from aiq.policy.tokens import Estimate
 from aiq.providers.dialect import output_cap
+from aiq.run.attachments import text_size
 from aiq.run.request import Request
 
 Lane: TypeAlias = tuple[Candidate | tuple[Candidate, int], ...]
@@ -29,7 +30,8 @@ class Job:
     """
     One pending or running job.
 
-    `history` is what it remembers since it was last queued, `size` the bytes of its line.
+    `history` is what it remembers since it was last queued, `size` the bytes of its line, and
+    `text_size` what they are as text, for estimates.
     """
 
     __slots__ = (
@@ -45,6 +47,7 @@ class Job:
         "priority",
         "request",
         "size",
+        "text_size",
     )
 
     def __init__(
@@ -61,6 +64,7 @@ class Job:
     ) -> None:
         self.id = job_id
         self.size = size
+        self.text_size = text_size(size, request.body)
         self.priority = priority
         self.attempts = attempts
         self.history: History = history
@@ -97,7 +101,7 @@ class Job:
         if not candidate.standing.account.limits.counts_tokens:
             return NOTHING
         cap = output_cap(self.request.endpoint, self.request.body)
-        return candidate.channel.tokens.estimate(self.size, cap)
+        return candidate.channel.tokens.estimate(self.text_size, cap)
 
     def failed_at(self, candidate: Candidate) -> None:
         """Note that it failed at a candidate in a way that may be the provider's fault."""

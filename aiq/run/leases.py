@@ -51,7 +51,9 @@ class Leases:
         bound = cost_bound(job, provider, candidate.model, utc_us=now_us)
         if not self._budget.reserve(bound):
             return None
-        admission = admit(candidate, now, job.estimate(candidate), size=job.size, alone=go.alone)
+        admission = admit(
+            candidate, now, job.estimate(candidate), size=job.text_size, alone=go.alone
+        )
         self._strategy.started()
         attempt = Open(
             attempt_id=self._next_attempt_id,

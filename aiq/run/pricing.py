@@ -8,30 +8,24 @@ and ends in whole nano-dollars; an unknown price stays None and never becomes ze
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
-from typing import NamedTuple
-
-import msgspec
 
 from aiq.config import ProviderSettings
-from aiq.model import NANO_PER_USD, Answer, Endpoint, Price, Usage
-from aiq.providers.presets import PRESETS
+from aiq.model import Answer, Endpoint, Media, Outcome, Price, Usage
+from aiq.run.price_table import (
+    RATES_PER_NANO,
+    UNKNOWN,
+    Ceiling,
+    Charge,
+    Counts,
+    PriceTable,
+    Step,
+    Terms,
+    rate,
+)
 from aiq.store.jobs import Load
 
-PER_TOKENS = 1_000_000
-
-
-class Charge(msgspec.Struct, frozen=True):
-    """A cost with where it comes from."""
-
-    nano: int | None
-    source: str | None = None
-
-
-UNKNOWN = Charge(None)
+PLAIN = Terms()
 
 
 class Pricer:
@@ -40,6 +34,7 @@ class Pricer:
     def __init__(self, provider: ProviderSettings) -> None:
         self._price = provider.price
         self._rates = Rates(provider.price) if provider.price else None
+        self._ceiling = self._rates.ceiling if self._rates else None
         self._table = None if provider.price else PriceTable.of(provider)
 
     def charge(self, endpoint: Endpoint, model: str, answer: Answer, *, utc_us: int) -> Charge:
@@ -59,6 +54,14 @@ class Pricer:
             return UNKNOWN
         return self._of(model, _counts(usage, usage.input_tokens, output), utc_us)
 
+    def failure_charge(
+        self, endpoint: Endpoint, model: str, outcome: Outcome, *, utc_us: int
+    ) -> Charge:
+        """Return what an attempt cost that was paid and brought no answer."""
+        if outcome.cost_nano is not None:
+            return Charge(outcome.cost_nano, "reply")
+        return self.usage_charge(endpoint, model, outcome.usage, utc_us)
+
     def bound(
         self,
         model: str,
@@ -66,30 +69,22 @@ class Pricer:
         input_bound: int,
         output_cap: int | None,
         utc_us: int,
-        may_cache: bool = False,
-        tier: str | None = None,
+        within_s: float = 0.0,
+        terms: Terms = PLAIN,
     ) -> int | None:
         """
         Return the most an attempt can cost; None without a price or an output cap.
 
-        `may_cache` says that the request may put its input into the vendor's cache, which can cost
-        up to twice the input itself; `tier` is the service tier it asks for.
+        It is settled up to `within_s` from now, when another price may hold.
         """
         if self.is_free:
             return 0
         if output_cap is None:
             return None
-        price = self._price
-        is_cached_dearer = price is not None and (price.cached_input or 0) > price.input
-        cached = input_bound if is_cached_dearer else 0
-        plain = _Counts(input_bound, output_cap, cached)
-        worst = [plain]
-        if may_cache:
-            worst.append(plain._replace(cached=0, written=input_bound, written_1h=input_bound))
-        if tier is not None:
-            worst += [counts._replace(tier=tier) for counts in worst]
-        costs = [self._of(model, counts, utc_us).nano for counts in worst]
-        return None if costs[0] is None else max(cost or 0 for cost in costs)
+        ceiling = self._ceiling
+        if ceiling is None and self._table is not None:
+            ceiling = self._table.ceiling(model, terms, utc_us=utc_us, within_s=within_s)
+        return None if ceiling is None else ceiling.nano(input_bound, output_cap)
 
     def typical(self, model: str, *, utc_us: int) -> int | None:
         """Return what a request of typical size costs, to compare models by; None: unknown."""
@@ -106,7 +101,7 @@ class Pricer:
         """Whether a bound can be had at all, so that nobody counts tokens for nothing."""
         return self._price is not None or self._table is not None
 
-    def _of(self, model: str, counts: _Counts, utc_us: int) -> Charge:
+    def _of(self, model: str, counts: Counts, utc_us: int) -> Charge:
         if self._rates is not None:
             return Charge(self._rates.nano(counts), "config")
         if self._table is not None:
@@ -114,23 +109,45 @@ class Pricer:
         return UNKNOWN
 
 
-class _Counts(NamedTuple):
-    """Tokens as they are priced: all known, and no part larger than the whole."""
-
-    input: int
-    output: int
-    cached: int = 0
-    written: int = 0
-    """Input put into the vendor's cache, for minutes or, `written_1h` of it, for an hour."""
-    written_1h: int = 0
-    tier: str | None = None
-
-
-def _counts(usage: Usage, tokens: int, output: int) -> _Counts:
+def _counts(usage: Usage, tokens: int, output: int) -> Counts:
+    """Return what is priced: all known, and no part larger than the whole."""
     cached = min(usage.cached_tokens or 0, tokens)
     written = min(usage.cache_write_tokens or 0, tokens - cached)
     written_1h = min(usage.cache_write_1h_tokens or 0, written)
-    return _Counts(tokens, output, cached, written, written_1h, usage.service_tier)
+    return Counts(
+        tokens,
+        output,
+        cached,
+        written,
+        written_1h,
+        media=usage.media and _media(usage.media, tokens, output, cached),
+        tier=usage.service_tier,
+        speed=usage.speed,
+    )
+
+
+def _media(said: Media, tokens: int, output: int, cached: int) -> Media:
+    """
+    Return the media as parts of the counts.
+
+    How much of the cached input was sound or pictures is not always told: as little as can be.
+    """
+    audio = min(said.input_audio, tokens)
+    image = min(said.input_image, tokens - audio)
+    beyond_text = max(0, cached - (tokens - audio - image))
+    cached_audio = min(audio, cached, max(said.cached_audio, beyond_text - image))
+    cached_image = min(
+        image, cached - cached_audio, max(said.cached_image, beyond_text - cached_audio)
+    )
+    output_audio = min(said.output_audio, output)
+    return Media(
+        input_audio=audio,
+        input_image=image,
+        cached_audio=cached_audio,
+        cached_image=cached_image,
+        output_audio=output_audio,
+        output_image=min(said.output_image, output - output_audio),
+    )
 
 
 TYPICAL_INPUT_TOKENS = 768
@@ -209,74 +226,19 @@ class Rates:
 
     def __init__(self, price: Price) -> None:
         cached = price.input if price.cached_input is None else price.cached_input
-        self.input, self.output, self.cached = map(_rate, (price.input, price.output, cached))
+        self.input, self.output, self.cached = map(rate, (price.input, price.output, cached))
 
-    def nano(self, counts: _Counts) -> int:
-        """Return the cost in nano-dollars, halves rounded up; cache writes are plain input."""
+    @property
+    def ceiling(self) -> Ceiling:
+        """Return the most it makes of a number of tokens; it may be the cached that are dear."""
+        return Ceiling((Step(0, max(self.input, self.cached), self.output),))
+
+    def nano(self, counts: Counts) -> int:
+        """
+        Return the cost in nano-dollars, halves rounded up.
+
+        Whatever a table prices apart (writes to a cache, sound, pictures, tiers) is plain here.
+        """
         uncached = counts.input - counts.cached
         total = self.input * uncached + self.cached * counts.cached + self.output * counts.output
-        return (total + _RATES_PER_NANO // 2) // _RATES_PER_NANO
-
-
-_RATES_PER_NANO = 10**9
-"""Rates are kept to 18 digits of a dollar per token, nine beyond the nano-dollar."""
-
-
-def _rate(usd_per_million: float) -> int:
-    exact = Decimal(str(usd_per_million)) * NANO_PER_USD * _RATES_PER_NANO / PER_TOKENS
-    return int(exact.to_integral_value(rounding=ROUND_HALF_UP))
-
-
-def _nano(usd: Decimal) -> int:
-    return int((usd * NANO_PER_USD).to_integral_value(rounding=ROUND_HALF_UP))
-
-
-class PriceTable:
-    """The genai-prices table for one provider."""
-
-    def __init__(self, *, provider_id: str | None, base_url: str) -> None:
-        self._provider_id = provider_id
-        self._base_url = base_url
-        self._unlisted: set[str] = set()
-
-    @staticmethod
-    def of(provider: ProviderSettings) -> PriceTable | None:
-        """Return the table, or None for servers on this machine, which no table lists."""
-        if provider.is_local or provider.kind == "simulated":
-            return None
-        preset = PRESETS.get(provider.preset or "")
-        is_preset_url = preset is not None and preset.base_url == provider.base_url
-        provider_id = preset.price_id if preset is not None and is_preset_url else None
-        return PriceTable(provider_id=provider_id, base_url=provider.base_url)
-
-    def charge(self, model: str, counts: _Counts, utc_us: int) -> Charge:
-        """Look a price up as of the call's own time."""
-        model = model.removeprefix("models/")  # as Gemini's own lists write its names
-        if model in self._unlisted:
-            return UNKNOWN
-        import genai_prices  # noqa: PLC0415 - 0.2 s that only priced runs pay
-
-        usage = genai_prices.Usage(
-            input_tokens=counts.input,
-            cache_read_tokens=counts.cached,
-            cache_write_tokens=counts.written,
-            output_tokens=counts.output,
-            **({"cache_write_1h_tokens": counts.written_1h} if counts.written_1h else {}),
-        )
-        price = functools.partial(
-            genai_prices.calc_price,
-            usage,
-            model,
-            genai_request_timestamp=datetime.fromtimestamp(utc_us / 1_000_000, UTC),
-            price_context=None if counts.tier is None else {"service_tier": counts.tier},
-        )
-        try:
-            if self._provider_id is not None:
-                found = price(provider_id=self._provider_id)
-            else:
-                found = price(provider_api_url=self._base_url)
-        except (LookupError, ValueError):
-            if len(self._unlisted) < 10_000:
-                self._unlisted.add(model)
-            return UNKNOWN
-        return Charge(_nano(found.total_price), f"genai-prices {genai_prices.__version__}")
+        return (total + RATES_PER_NANO // 2) // RATES_PER_NANO

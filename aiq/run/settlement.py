@@ -15,9 +15,9 @@ from aiq.model import Billed, JobState, Kind, Outcome
 from aiq.policy.lifecycle import Event, move
 from aiq.run.fleet import Provider
 from aiq.run.job import Job
-from aiq.run.pricing import UNKNOWN, Charge
+from aiq.run.price_table import UNKNOWN, Charge
 from aiq.run.request import fingerprint
-from aiq.run.worst_case import may_cache, output_bound, service_tier, token_bound
+from aiq.run.worst_case import output_bound, terms, token_bound
 from aiq.store.writes import Settle, StoredAnswer
 
 TRUNCATED = 1
@@ -47,19 +47,25 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
 
 def cost_bound(job: Job, provider: Provider, model: str, *, utc_us: int) -> int | None:
     """Return the most an attempt can cost, None if nobody can say."""
-    if not provider.pricer.knows_prices:
+    pricer, request, settings = provider.pricer, job.request, provider.settings
+    if not pricer.knows_prices:
         return None
-    request = job.request
-    input_bound = token_bound(request)
-    if input_bound is None and not provider.pricer.is_free:
+    if pricer.is_free:
+        return 0
+    try:
+        input_bound = token_bound(request, model)
+        output_cap = output_bound(request, settings.max_tokens)
+    except ValueError:  # it cannot be written down, so it will not be sent either
         return None
-    return provider.pricer.bound(
+    if input_bound is None:
+        return None
+    return pricer.bound(
         model,
-        input_bound=input_bound or 0,
-        output_cap=output_bound(request, provider.settings.max_tokens),
+        input_bound=input_bound,
+        output_cap=output_cap,
         utc_us=utc_us,
-        may_cache=may_cache(request),
-        tier=service_tier(request),
+        within_s=settings.timeout_s,
+        terms=terms(request),
     )
 
 
@@ -124,7 +130,7 @@ def _charge(attempt: Open, outcome: Outcome, utc_us: int) -> Charge:
     if outcome.answer is not None:
         return pricer.charge(endpoint, attempt.model, outcome.answer, utc_us=utc_us)
     if outcome.billed is Billed.YES:
-        return pricer.usage_charge(endpoint, attempt.model, outcome.usage, utc_us)
+        return pricer.failure_charge(endpoint, attempt.model, outcome, utc_us=utc_us)
     return UNKNOWN
 
 

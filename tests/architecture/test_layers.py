@@ -62,7 +62,7 @@ def test_policy_reads_no_clock_and_rolls_no_dice(path: Path) -> None:
         ("aiohttp", "providers/transport.py"),
         ("aiosqlite", "store/db.py"),
         ("filelock", "store/lock.py"),
-        ("genai_prices", "run/pricing.py"),
+        ("genai_prices", "run/price_table.py"),
     ],
 )
 def test_each_library_has_one_door(library: str, door: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from aiq.errors import ExitCode
 from aiq.run.deadlines import Deadlines
+from aiq.run.worst_case import MESSAGE_TOKENS, TEMPLATE_TOKENS
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Ending, Framing, Reply, Seen
 from tests.support.sessions import Bench, LoopClock, hurried, prompts, provider
@@ -92,7 +93,7 @@ async def test_an_unknown_outcome_has_its_own_limit(
         assert bench.attempts("p0") == [("a", "interrupted")] * requests
         assert len(server.ledger) == requests + 1
     possibly = result.to_json()["possibly_paid"]
-    bound = 10 * 2.0 + (len("p0") + 16) * 1.0
+    bound = 10 * 2.0 + (len("p0") + MESSAGE_TOKENS + TEMPLATE_TOKENS) * 1.0
     assert possibly == {"requests": requests, "max_usd": pytest.approx(requests * bound / 1e6)}
     assert result.to_json()["cost_usd"] == pytest.approx((1 * 1.0 + 2 * 2.0) / 1e6)
 

@@ -9,6 +9,7 @@ import pytest
 
 from aiq.errors import ExitCode, Refused
 from aiq.run.options import Requeue
+from aiq.run.worst_case import MESSAGE_TOKENS, TEMPLATE_TOKENS
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply
 from tests.support.sessions import Bench, batch_line, hurried, prompts, provider
@@ -135,7 +136,7 @@ async def test_a_paid_but_unusable_reply_is_spent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "most"),
     [
-        ({"max_tokens": 100}, (2 + 16) * 1.0 + 100 * 2.0),
+        ({"max_tokens": 100}, (2 + MESSAGE_TOKENS + TEMPLATE_TOKENS) * 1.0 + 100 * 2.0),
         ({}, None),
         ({"price": None, "max_tokens": 100}, None),
         ({"price": {"input": 0.0, "output": 0.0}}, 0.0),
@@ -170,6 +171,68 @@ async def test_refusals_cost_nothing(tmp_path: Path) -> None:
         told = (await bench.run(prompts(3))).to_json()
     assert (told["cost_usd"], told["cost_complete"]) == (0.0, True)
     assert bench.rows("SELECT DISTINCT billed, cost_nano FROM attempt") == [("no", 0)]
+
+
+FAILED_RESPONSE = {
+    "object": "response",
+    "status": "failed",
+    "error": {"code": "server_error", "message": "oops"},
+    "usage": {"input_tokens": 10, "output_tokens": 20},
+}
+INNER = {"error": {"code": 429, "message": "slow", "metadata": {"retry_after_seconds": 0}}}
+LIMITED = {"choices": [INNER | {"finish_reason": "error", "message": {"content": "part"}}]}
+EMPTY = {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]}
+
+
+@hurried
+@pytest.mark.parametrize(
+    ("endpoint", "document", "row"),
+    [
+        ("responses", FAILED_RESPONSE, ("server_error", "yes", 50_000, "config")),
+        (
+            "chat/completions",
+            LIMITED | {"usage": tokens(10, 20, cost=0.001)},
+            ("rate_limited", "yes", 1_000_000, "reply"),
+        ),
+        (
+            "chat/completions",
+            EMPTY | {"usage": tokens(10, 20, cost=0.001)},
+            ("bad_response", "yes", 1_000_000, "reply"),
+        ),
+    ],
+    ids=["failed response", "limit of an upstream", "empty"],
+)
+async def test_a_failure_that_reports_its_cost_is_spent(
+    tmp_path: Path, endpoint: str, document: Any, row: tuple[Any, ...]
+) -> None:
+    """A reply of 200 was paid if it says so, and costs what it says: that comes before a price."""
+    first = Reply.json(document, headers={"retry-after-ms": "1"})
+    replies = [first, Reply.answer()]
+    async with FaultServer(replies) as server:
+        bench = Bench(tmp_path, a=provider(server), run=ONE)
+        key = "input" if endpoint == "responses" else "messages"
+        asked = "x" if key == "input" else [{"role": "user", "content": "x"}]
+        body = {key: asked, "max_tokens" if key == "messages" else "max_output_tokens": 10}
+        await bench.run([batch_line("a", f"/v1/{endpoint}", body)])
+    found = bench.rows("SELECT kind, billed, cost_nano, price_source FROM attempt ORDER BY number")
+    assert found[0] == row
+    assert found[1][:2] == ("ok", "yes")
+
+
+async def test_a_line_with_a_list_of_types_is_a_line_like_any_other(tmp_path: Path) -> None:
+    """A JSON schema may have one; it ended every run of its database."""
+    schema = {"type": "object", "properties": {"a": {"type": ["string", "null"]}}}
+    item = {"type": "function_call_output", "call_id": "c", "output": [{"schema": schema}]}
+    lines = [
+        batch_line("a", "/v1/responses", {"input": [item], "max_output_tokens": 10}),
+        *prompts(2),
+        {"id": "t", "prompt": "x", "tools": [{"type": ["function"]}], "max_tokens": 10},
+    ]
+    async with FaultServer() as server:
+        bench = Bench(tmp_path, a=provider(server))
+        result = await bench.run(lines)
+    assert result.exit_code == ExitCode.OK
+    assert bench.states() == {"succeeded": 4}
 
 
 @hurried

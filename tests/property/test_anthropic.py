@@ -14,11 +14,15 @@ from aiq.policy.outcomes import classify
 from aiq.prompts.shapes import parse
 from aiq.providers.anthropic import AnthropicDialect
 from aiq.providers.dialect import Inexpressible
+from tests.support.odd_json import ODD, ODD_LISTS, as_json
 
 DIALECT = AnthropicDialect()
 CHAT = Endpoint.CHAT
 
-LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12))
+LEAVES = st.one_of(
+    *(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12)),
+    *(ODD, ODD_LISTS),
+)
 NAMES = (
     *("content", "type", "text", "role", "user", "assistant", "tool", "system", "image_url", "url"),
     *("tool_calls", "function", "arguments", "id", "name", "tool_call_id", "parameters"),
@@ -32,13 +36,14 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=20,
 )
+USES = (VALUES | ODD_LISTS).map(lambda given: {"type": "tool_use", "input": given})
 REPLIES = st.fixed_dictionaries(
-    {"content": st.lists(VALUES)},
+    {"content": st.lists(VALUES | USES)},
     optional={"usage": VALUES, "stop_reason": VALUES, "stop_details": VALUES, "model": VALUES},
 )
 BODIES = st.one_of(
     st.binary(max_size=100),
-    st.one_of(VALUES, REPLIES).map(lambda value: json.dumps(value).encode()),
+    st.one_of(VALUES, REPLIES).map(lambda value: as_json(value).encode()),
 )
 
 
@@ -71,10 +76,14 @@ def test_any_text_is_answered_and_exported_exactly(text: str) -> None:
     assert DIALECT.content(CHAT, body).text == text
 
 
+CALLS = st.builds(
+    lambda arguments: [{"id": "c", "function": {"name": "f", "arguments": as_json(arguments)}}],
+    st.dictionaries(st.sampled_from(NAMES), VALUES | ODD_LISTS, max_size=3),
+)
 MESSAGES = st.lists(
     st.fixed_dictionaries(
         {"role": st.sampled_from(["system", "user", "assistant", "tool", "function"])},
-        optional={"content": VALUES, "tool_calls": VALUES, "tool_call_id": VALUES},
+        optional={"content": VALUES, "tool_calls": VALUES | CALLS, "tool_call_id": VALUES},
     ),
     max_size=4,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import given
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from aiq.model import Answer, Endpoint, Kind
 from aiq.policy.outcomes import classify
 from aiq.prompts.gemini_lines import chat_form
+from aiq.providers.dialect import Inexpressible
 from aiq.providers.gemini import GeminiDialect
 from tests.support.gemini_replies import gemini_body
+from tests.support.odd_json import ODD, ODD_LISTS, as_json
 
 DIALECT = GeminiDialect()
 MODEL = "gemini-2.5-flash"
@@ -128,7 +131,7 @@ LEAVES = st.one_of(
     st.integers(),
     st.floats(),
     st.sampled_from(["STOP", "SAFETY", "MAX_TOKENS", "OTHER", "PUP_LIMITED_DISABLED"]),
-    TEXT,
+    *(TEXT, ODD, ODD_LISTS),
 )
 VALUES: st.SearchStrategy[Any] = st.recursive(
     LEAVES,
@@ -146,11 +149,11 @@ CANDIDATES = st.lists(
     max_size=2,
 )
 REPLIES = st.fixed_dictionaries(
-    {"candidates": CANDIDATES}, optional={"usageMetadata": VALUES, "promptFeedback": VALUES}
+    {"candidates": CANDIDATES}, optional={"usageMetadata": VALUES, "promptFeedback": ODD | VALUES}
 )
 BODIES = st.one_of(
     st.binary(max_size=200),
-    st.one_of(VALUES, REPLIES).map(lambda value: json.dumps(value).encode()),
+    st.one_of(VALUES, REPLIES).map(lambda value: as_json(value).encode()),
 )
 
 
@@ -170,6 +173,24 @@ def test_any_reply_is_an_answer_or_a_problem(status_code: int, body: bytes) -> N
     assert completion is not None
     for text in (found.finish_reason, found.served_model):
         (text or "").encode()
+
+
+@given(TEXT, st.dictionaries(TEXT, VALUES, max_size=3), TEXT)
+def test_any_chat_becomes_a_request_or_is_inexpressible(
+    said: str, arguments: dict[str, Any], result: str
+) -> None:
+    """Texts that no UTF-8 holds, and arguments with numbers that no float holds."""
+    call = {"id": "c", "function": {"name": "f", "arguments": as_json(arguments)}}
+    messages = [
+        {"role": "user", "content": said},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": result},
+    ]
+    with suppress(Inexpressible):
+        body = {"messages": messages}
+        wire = DIALECT.encode(Endpoint.CHAT, body, model=MODEL, cap=None, cap_field="max_tokens")
+        called = json.loads(wire)["contents"][1]["parts"][0]["functionCall"]["args"]
+        assert called == json.loads(as_json(arguments), parse_constant=str), "and none is changed"
 
 
 @given(TEXT)

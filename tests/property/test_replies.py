@@ -12,6 +12,7 @@ from aiq.model import Answer, Endpoint, Flaw, Kind, Outcome, Problem
 from aiq.policy.outcomes import classify
 from aiq.providers.durations import parse_duration, retry_after_s
 from aiq.providers.openai import OpenAIDialect
+from tests.support.odd_json import ODD, ODD_LISTS, as_json
 
 DIALECT = OpenAIDialect()
 ENDPOINTS = st.sampled_from(Endpoint)
@@ -30,7 +31,10 @@ TEXTS = st.one_of(
     ),
     st.text(st.characters(), max_size=20),
 )
-LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS)
+LEAVES = st.one_of(
+    *(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS),
+    *(ODD, ODD_LISTS),
+)
 VALUES: st.SearchStrategy[Any] = st.recursive(
     LEAVES,
     lambda inner: st.one_of(
@@ -45,7 +49,7 @@ REPLIES = st.fixed_dictionaries(
 )
 BODIES = st.one_of(
     st.binary(max_size=200),
-    st.one_of(VALUES, REPLIES).map(lambda value: json.dumps(value).encode()),
+    st.one_of(VALUES, REPLIES).map(lambda value: as_json(value).encode()),
 )
 HEADERS = st.dictionaries(
     st.sampled_from(["retry-after", "retry-after-ms", "date", "content-type", "x-should-retry"]),

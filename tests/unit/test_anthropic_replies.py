@@ -284,3 +284,34 @@ def test_the_list_of_models() -> None:
     assert DIALECT.model_names(json.dumps(anthropic_models()).encode()) == []
     for other in (b"{}", b"[]", b'{"data": 5}', b"<html>"):
         assert DIALECT.model_names(other) is None
+
+
+def test_arguments_no_json_can_hold_are_read_as_far_as_they_go() -> None:
+    """A lone surrogate beside a number out of range: the answer is kept, the number is null."""
+    body = rb'{"content":[{"type":"tool_use","id":"t","name":"n","input":["\ud800",1e999]}]}'
+    assert isinstance(DIALECT.read(Endpoint.CHAT, 200, {}, body), Answer)
+    calls = DIALECT.content(Endpoint.CHAT, body).tool_calls
+    assert calls is not None
+    assert calls[0]["function"]["arguments"] == r'["\ud800",null]'
+
+
+@pytest.mark.parametrize(("said", "speed"), [("fast", "fast"), ("standard", None), (5, None)])
+def test_the_speed_it_was_served_at_has_its_own_price(said: object, speed: str | None) -> None:
+    usage = {"input_tokens": 1, "output_tokens": 2, "speed": said}
+    document = {"content": [{"type": "text", "text": "x"}], "usage": usage}
+    assert answer(json.dumps(document).encode()).usage.speed == speed
+
+
+@pytest.mark.parametrize("document", [{"error": {"type": "api_error", "message": "x"}}, {}])
+def test_a_failure_under_200_tells_its_usage(document: dict[str, Any]) -> None:
+    usage = {"input_tokens": 7, "output_tokens": 2}
+    found = problem(json.dumps(document | {"usage": usage}).encode())
+    assert found.usage == Usage(input_tokens=7, output_tokens=2)
+
+
+def test_arguments_too_deep_to_be_real_are_no_answer() -> None:
+    """They can be read, but with what else is in them not be written again."""
+    deep = "[" * 700 + r'"\ud800",1e999' + "]" * 700
+    body = ('{"content":[{"type":"tool_use","input":' + deep + "}]}").encode()
+    assert problem(body).flaw is Flaw.NOT_JSON
+    assert DIALECT.content(Endpoint.CHAT, body) == Content()

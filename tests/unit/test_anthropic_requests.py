@@ -315,3 +315,12 @@ def test_what_cannot_be_said_is_named(body: dict[str, Any], reason: str) -> None
 def test_it_answers_chats_only(endpoint: Endpoint) -> None:
     with pytest.raises(Inexpressible):
         OLD.encode(endpoint, {"input": "x"}, model="m", cap=None, cap_field="max_tokens")
+
+
+@pytest.mark.parametrize("said", ["x", "\ud800"])
+def test_arguments_beyond_all_numbers_are_inexpressible(said: str) -> None:
+    """Sent as null they would be another call; beside a lone surrogate they could not be sent."""
+    asked = {"role": "assistant", "tool_calls": [call("c", '{"a":1e999}')]}
+    messages: list[dict[str, Any]] = [{"role": "user", "content": said}, asked]
+    with pytest.raises(Inexpressible, match="arguments"):
+        encode(*messages)

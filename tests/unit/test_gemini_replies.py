@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiq.model import Answer, Billed, Content, Endpoint, Flaw, Kind, Outcome, Problem, Usage
+from aiq.model import Answer, Billed, Content, Endpoint, Flaw, Kind, Media, Outcome, Problem, Usage
 from aiq.policy.outcomes import classify
 from aiq.providers.gemini import GeminiDialect
 from tests.support.gemini_replies import (
@@ -370,3 +370,49 @@ def test_models_are_listed_by_the_names_prompts_use() -> None:
     assert DIALECT.models_path() == "v1beta/models?pageSize=1000"
     for other in (b"{}", b"[]", b"<html>", b'{"data":[{"id":"x"}]}'):
         assert DIALECT.model_names(other) is None
+
+
+def test_a_feedback_no_utf_8_can_hold_is_no_answer() -> None:
+    found = DIALECT.read(Endpoint.CHAT, 200, {}, rb'{"promptFeedback":"\ud800"}')
+    assert isinstance(found, Problem)
+    assert found.flaw is Flaw.NO_CHOICES
+
+
+def test_sound_and_pictures_are_told_apart() -> None:
+    """They have prices of their own."""
+    wire = {
+        "promptTokenCount": 100,
+        "candidatesTokenCount": 50,
+        "cachedContentTokenCount": 30,
+        "promptTokensDetails": [
+            {"modality": "AUDIO", "tokenCount": 60},
+            {"modality": "IMAGE", "tokenCount": 20},
+            {"modality": "TEXT", "tokenCount": 20},
+            {"modality": ["AUDIO"], "tokenCount": 1},
+            "AUDIO",
+        ],
+        "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 10}],
+        "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 40}],
+    }
+    found = answer(said({"text": "x"}) | {"usageMetadata": wire}).usage
+    expected = Media(input_audio=60, input_image=20, cached_audio=10, output_image=40)
+    assert found.media == expected
+
+
+@pytest.mark.parametrize(
+    ("tier", "read_as"), [("PRIORITY", "priority"), ("standard", None), (None, None), (5, None)]
+)
+def test_the_tier_it_was_served_as(tier: object, read_as: str | None) -> None:
+    wire = {"promptTokenCount": 1, "serviceTier": tier}
+    assert answer(said({"text": "x"}) | {"usageMetadata": wire}).usage.service_tier == read_as
+
+
+def test_arguments_too_deep_to_be_real_are_no_answer() -> None:
+    """They can be read, but with what else is in them not be written again."""
+    deep = '{"a":' + "[" * 700 + r'"\ud800",1e999' + "]" * 700 + "}"
+    part = '{"functionCall":{"name":"f","args":' + deep + "}}"
+    body = ('{"candidates":[{"content":{"parts":[' + part + "]}}]}").encode()
+    found = DIALECT.read(Endpoint.CHAT, 200, {}, body)
+    assert isinstance(found, Problem)
+    assert found.flaw is Flaw.EMPTY
+    assert DIALECT.content(Endpoint.CHAT, body) == Content()

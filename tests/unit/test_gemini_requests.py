@@ -394,3 +394,13 @@ def test_what_gemini_cannot_say_is_named_and_not_left_out(body: dict[str, Any], 
 def test_chat_is_all_there_is(endpoint: Endpoint) -> None:
     with pytest.raises(Inexpressible, match=endpoint.value):
         DIALECT.encode(endpoint, {"input": "x"}, model="m", cap=None, cap_field="x")
+
+
+@pytest.mark.parametrize("said", ["x", "\ud800"])
+def test_arguments_beyond_all_numbers_are_inexpressible(said: str) -> None:
+    """Sent as null they would be another call; beside a lone surrogate they could not be sent."""
+    call = {"id": "c", "function": {"name": "f", "arguments": '{"a":1e999}'}}
+    asked = {"role": "assistant", "tool_calls": [call]}
+    messages: list[dict[str, Any]] = [{"role": "user", "content": said}, asked]
+    with pytest.raises(Inexpressible, match="arguments"):
+        encode(*messages)

@@ -20,7 +20,8 @@ import pytest
 from aiq.model import Answer, Endpoint, Price, Usage
 from aiq.providers.gemini import GeminiDialect
 from aiq.providers.presets import PRESETS
-from aiq.run.pricing import Charge, Pricer
+from aiq.run.price_table import Charge
+from aiq.run.pricing import Pricer
 from tests.support.factories import provider
 from tests.support.gemini_replies import gemini_body
 

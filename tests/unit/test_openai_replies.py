@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiq.model import Answer, Content, Endpoint, Flaw, Problem, Usage
+from aiq.model import Answer, Content, Endpoint, Flaw, Media, Problem, Usage
 from aiq.providers.openai import OpenAIDialect
 
 DIALECT = OpenAIDialect()
@@ -176,6 +176,44 @@ def test_json_that_is_no_reply(document: Any) -> None:
 )
 def test_usage_is_believed_as_far_as_it_makes_sense(usage: Any, expected: Usage) -> None:
     assert answer(chat(usage=usage)).usage == expected
+
+
+@pytest.mark.parametrize(
+    ("usage", "media"),
+    [
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 8,
+                "prompt_tokens_details": {"audio_tokens": 4, "image_tokens": 2},
+                "completion_tokens_details": {"audio_tokens": 7},
+            },
+            Media(input_audio=4, input_image=2, output_audio=7),
+        ),
+        (
+            {
+                "input_tokens": 9,
+                "output_tokens": 8,
+                "input_tokens_details": {"image_tokens": 3},
+                "output_tokens_details": {"image_tokens": 6},
+            },
+            Media(input_image=3, output_image=6),
+        ),
+        ({"prompt_tokens": 9, "prompt_tokens_details": {"audio_tokens": 0}}, None),
+        ({"prompt_tokens": 9, "prompt_tokens_details": {"audio_tokens": -1}}, None),
+        ({"prompt_tokens": 9, "prompt_tokens_details": ["audio_tokens"]}, None),
+    ],
+)
+def test_sound_and_pictures_are_told_apart(usage: dict[str, Any], media: Media | None) -> None:
+    """They have prices of their own."""
+    assert answer(chat(usage=usage)).usage.media == media
+
+
+def test_a_failure_beside_its_cost_tells_both() -> None:
+    usage = {"prompt_tokens": 5000, "completion_tokens": 1200, "cost": 0.031}
+    inner = {"error": {"code": 502, "message": "gone"}, "finish_reason": "error"}
+    found = problem({"choices": [inner], "usage": usage})
+    assert (found.usage.input_tokens, found.cost_nano) == (5000, 31_000_000)
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,27 @@ def test_the_code_decides_before_the_status(status_code: int, code: str, expecte
         (400, "the model called a tool that was not found", Kind.BAD_REQUEST),
         (403, "Your model requires moderation and the input was flagged", Kind.BAD_REQUEST),
         (403, "Country not supported", Kind.AUTH),
+        (
+            403,
+            "You do not have permission to access the File abc or it may not exist.",
+            Kind.BAD_REQUEST,
+        ),
+        (403, "CachedContent not found (or permission denied)", Kind.BAD_REQUEST),
+        (
+            403,
+            "Your API key does not have permission to use the specified model",
+            Kind.NOT_FOUND,
+        ),
+        (403, "Project `p` does not have access to model `gpt-9`", Kind.NOT_FOUND),
+        (403, "You are not allowed to sample from this model", Kind.NOT_FOUND),
+        (403, "Your key has no permission to use the API", Kind.AUTH),
+        (403, "Your newly created teams doesn't have any credits yet.", Kind.OUT_OF_CREDIT),
+        (403, "The team does not have any credits", Kind.OUT_OF_CREDIT),
+        (
+            429,
+            "This request would exceed the rate limit for your organization of 9 input tokens",
+            Kind.RATE_LIMITED,
+        ),
         (503, "Loading model", Kind.RATE_LIMITED),
         (503, "server busy: maximum pending requests exceeded", Kind.RATE_LIMITED),
         (500, "prompt is too long", Kind.SERVER_ERROR),
@@ -189,6 +210,28 @@ def test_a_2xx_reply_without_an_answer_is_paid_and_kept(flaw: Flaw) -> None:
 def test_a_2xx_reply_that_reports_no_usage_may_have_been_paid() -> None:
     problem = Problem(status_code=200, message="", flaw=Flaw.HTML, is_html=True)
     assert classify(problem, elapsed_s=1, answered_before=True).billed is Billed.MAYBE
+
+
+@pytest.mark.parametrize("status_code", [200, 400, 403, 429, 500, 502, 529])
+@pytest.mark.parametrize(
+    ("facts", "billed"),
+    [
+        ({"usage": Usage(input_tokens=3)}, Billed.YES),
+        ({"usage": Usage(output_tokens=0)}, Billed.YES),
+        ({"cost_nano": 0}, Billed.YES),
+        ({"usage": Usage(service_tier="priority")}, None),
+        ({}, None),
+    ],
+)
+def test_a_failure_under_200_that_reports_what_it_took_was_paid(
+    status_code: int, facts: dict[str, Any], billed: Billed | None
+) -> None:
+    """Whatever status the error in it names; one that reports nothing is judged by its kind."""
+    problem = Problem(status_code=status_code, message="no", flaw=Flaw.FAILED, **facts)
+    found = classify(problem, elapsed_s=1, answered_before=True)
+    by_kind = Billed.MAYBE if found.kind is Kind.BAD_RESPONSE else Billed.NO
+    assert found.billed is (billed or by_kind)
+    assert (found.usage, found.cost_nano) == (problem.usage, problem.cost_nano)
 
 
 def test_the_body_of_a_clear_refusal_is_not_kept() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from aiq.config import ProviderSettings
 from aiq.model import Answer, Endpoint, Price, Usage
-from aiq.run.pricing import UNKNOWN, Charge, Pricer, estimate
+from aiq.run.price_table import UNKNOWN, Charge, Terms
+from aiq.run.pricing import Pricer, estimate
 from aiq.store.jobs import Load
 from tests.support.factories import NOW_US, provider
 
@@ -246,9 +247,9 @@ def test_the_bound_holds_for_what_may_be_written_into_a_cache() -> None:
             input_bound=1000,
             output_cap=10,
             utc_us=NOW_US,
-            may_cache=may_cache,
+            terms=Terms(may_keep=may_keep),
         )
-        for may_cache in (False, True)
+        for may_keep in (False, True)
     )
     assert plain is not None
     assert cached is not None
@@ -275,12 +276,3 @@ def test_the_tier_that_served_it_has_its_own_price(tier: str | None, nano: int) 
     usage = Usage(input_tokens=1000, output_tokens=1000, service_tier=tier)
     answer = Answer(usage=usage)
     assert Pricer(OPENAI).charge(Endpoint.CHAT, "gpt-5", answer, utc_us=IN_2026_US).nano == nano
-
-
-def test_the_bound_is_that_of_the_dearest_tier_asked_for() -> None:
-    pricer = Pricer(OPENAI)
-    bounds = [
-        pricer.bound("gpt-5", input_bound=1000, output_cap=1000, utc_us=IN_2026_US, tier=tier)
-        for tier in (None, "flex", "priority")
-    ]
-    assert bounds == [11_250_000, 11_250_000, 22_500_000]
