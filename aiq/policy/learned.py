@@ -133,7 +133,7 @@ class LearnedRate:
         if self.per_s is None:
             return now
         missing = 1.0 - self._refilled(now, self.per_s)
-        return now if missing <= _TOLERANCE else now + missing / self.per_s
+        return now if missing <= _TOLERANCE else max(now, self._level_at) + missing / self.per_s
 
     def start(self, now: float) -> Second:
         """Count a request that starts and return where it is counted."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiq.model import Quota, Usage
@@ -120,6 +120,10 @@ quotas = st.builds(
         ),
         max_size=60,
     ),
+)
+@example(
+    RateLimits(),
+    [(0.0, "answer", None, None), (0.0, "refuse", None, None), (0.0, "answer", None, None)],
 )
 def test_an_idle_account_is_usable_again_within_a_bounded_time(
     rates: RateLimits, events: list[tuple[float, str, Quota | None, float | None]]
