@@ -315,3 +315,16 @@ def test_an_account_whose_round_has_ended_of_its_own_has_room_again() -> None:
     assert access(one, 4.9, NOTHING) == (5.0, True)
     assert access(one, 5.0, NOTHING).at <= 5.0
     assert one.standing.account.concurrency.limit == 32
+
+
+@pytest.mark.parametrize(("is_trial", "state"), [(False, State.CLOSED), (True, State.OPEN)])
+def test_a_suspect_s_failure_says_nothing_of_the_provider_except_in_a_trial(
+    *, is_trial: bool, state: State
+) -> None:
+    """It failed while others were answered; as a trial it still has shown nothing good."""
+    one, now = candidate(openings=int(is_trial)), 0.0
+    for _ in range(1 if is_trial else 50):
+        failure = outcome(Kind.SERVER_ERROR)
+        place = taken(one, now)
+        settle(place, failure, job_id=1, now=now, started=now, draw=0.5, is_suspect=True)
+    assert one.channel.breaker.state is state
