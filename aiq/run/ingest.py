@@ -11,17 +11,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from itertools import islice
 from typing import TypeAlias
 
 import msgspec
 
 from aiq.clock import Clock
 from aiq.errors import InputError
-from aiq.model import Endpoint, Prompt
-from aiq.prompts.lines import TOO_LONG, read_lines
-from aiq.prompts.shapes import BadLine, digest, parse
+from aiq.model import Endpoint
+from aiq.prompts.lines import read_lines
+from aiq.prompts.shapes import digest, parse
 from aiq.run.chunk_writes import ChunkWrites
+from aiq.run.chunks import Chunk, Line, next_chunk
 from aiq.run.disposition import Disposition, disposition
 from aiq.run.job import shown_key
 from aiq.run.request import Overlay, fingerprint
@@ -30,8 +30,6 @@ from aiq.store import batches
 from aiq.store.batches import KnownJob, NewJob
 from aiq.store.db import Database
 
-CHUNK_LINES = 2000
-CHUNK_BYTES = 16 * 1024 * 1024
 STOP_CHECK_S = 0.1
 """How often a reader that waits for its file looks whether it shall go on."""
 
@@ -40,24 +38,6 @@ SHOWN = 20
 
 ORDINALS_KEPT = 100_000
 """Repeated id-less lines whose count is kept in memory; beyond that, counting asks the store."""
-
-
-class Line(msgspec.Struct, frozen=True):
-    """A line that is a prompt."""
-
-    number: int
-    data: bytes
-    prompt: Prompt
-
-
-class Chunk(msgspec.Struct, frozen=True):
-    """Lines that were read together; of the bad ones, number and reason."""
-
-    good: list[Line]
-    bad: list[tuple[int, str]]
-
-    def __len__(self) -> int:
-        return len(self.good) + len(self.bad)
 
 
 Keyed: TypeAlias = tuple[str | bytes, Line]
@@ -203,7 +183,7 @@ class Ingest:
     def _start_reading(self, lines: Iterator[tuple[int, bytes | None]]) -> Reading:
         """Read in a thread, which may wait for a pipe."""
         return asyncio.ensure_future(
-            asyncio.to_thread(_next_chunk, lines, self._report.mistyped_keys)
+            asyncio.to_thread(next_chunk, lines, self._report.mistyped_keys)
         )
 
     async def _arrived(self, reading: Reading) -> Chunk:
@@ -321,24 +301,6 @@ class Ingest:
             taken.add(fresh)
             result.append((fresh, line))
         return result
-
-
-def _next_chunk(lines: Iterator[tuple[int, bytes | None]], mistyped_keys: dict[str, str]) -> Chunk:
-    """Read and parse the next lines: 2,000, or 16 MiB if that comes first."""
-    chunk = Chunk([], [])
-    size = 0
-    for number, data in islice(lines, CHUNK_LINES):
-        if data is None:
-            chunk.bad.append((number, TOO_LONG))
-            continue
-        try:
-            chunk.good.append(Line(number, data, parse(data, mistyped_keys)))
-        except BadLine as bad:
-            chunk.bad.append((number, str(bad)))
-        size += len(data)
-        if size >= CHUNK_BYTES:
-            break
-    return chunk
 
 
 def _new_job(source: Source, key: str | bytes, line: Line) -> NewJob:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aiq.errors import InputError
+from aiq.run import chunks
 from aiq.run import ingest as ingest_module
 from aiq.run.ingest import IngestReport, Stopped
 from aiq.store.db import Database
@@ -105,14 +106,14 @@ async def test_equal_lines_are_counted_across_chunks(
     database: Database, file: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, kept: int
 ) -> None:
     """However the file is cut, and however little of the counting is kept in memory."""
-    monkeypatch.setattr(ingest_module, "CHUNK_LINES", chunk)
+    monkeypatch.setattr(chunks, "CHUNK_LINES", chunk)
     monkeypatch.setattr(ingest_module, "ORDINALS_KEPT", max(kept, chunk))
     # Repeats in an irregular order: 12 different lines, 200 in all.
     lines = [f'"{(n * n * 7 + n // 3) % 12}"' for n in range(200)]
     write_lines(file, *lines)
     report = await ingest(database, file)
     assert (report.added, report.invalid) == (200, 0)
-    monkeypatch.setattr(ingest_module, "CHUNK_LINES", 7)
+    monkeypatch.setattr(chunks, "CHUNK_LINES", 7)
     report = await ingest(database, file)
     assert (report.added, report.known, report.vanished) == (0, 200, 0)
 
@@ -121,7 +122,7 @@ async def test_a_count_that_is_forgotten_while_it_is_used_loses_no_line(
     database: Database, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest count goes first, but not that of a line which has just been met again."""
-    monkeypatch.setattr(ingest_module, "CHUNK_LINES", 8)
+    monkeypatch.setattr(chunks, "CHUNK_LINES", 8)
     monkeypatch.setattr(ingest_module, "ORDINALS_KEPT", 4)
     lines = [f'"{letter}"' for letter in "zzxxaabb" + "xccddxxq" + "zzxabcdx"]
     write_lines(file, *lines)
@@ -147,7 +148,7 @@ async def test_the_second_line_of_an_id_is_invalid(
     database: Database, file: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     """Also when it says the same, and when the first was ingested by an earlier run."""
-    monkeypatch.setattr(ingest_module, "CHUNK_LINES", chunk)
+    monkeypatch.setattr(chunks, "CHUNK_LINES", chunk)
     lines: list[Line] = [{"id": 1, "prompt": "a"}, {"id": "1", "prompt": "b"}, '"c"']
     write_lines(file, *lines, {"id": "1", "prompt": "a"})
     for _ in range(2):
@@ -330,7 +331,7 @@ async def test_a_failed_job_whose_line_did_not_change_stays_failed(
 async def test_a_stopped_ingest_leaves_no_trace(
     database: Database, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest_module, "CHUNK_LINES", 2)
+    monkeypatch.setattr(chunks, "CHUNK_LINES", 2)
     before = dump(database.path)
     write_lines(file, *[f'"{n}"' for n in range(10)])
     read: list[int] = []

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aiq.errors import InputError
-from aiq.run import ingest as ingest_module
+from aiq.run import chunks
 from aiq.run.ingest import IngestReport
 from aiq.store.db import Database
 from tests.support.factories import dump, query
@@ -157,7 +157,7 @@ async def test_one_bad_file_of_several_refuses_them_all(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Damage that shows late takes back what was read before it."""
-    monkeypatch.setattr(ingest_module, "CHUNK_LINES", 10)
+    monkeypatch.setattr(chunks, "CHUNK_LINES", 10)
     good = write_lines(tmp_path / "good.jsonl", *[f'"{n}"' for n in range(50)])
     cut = tmp_path / "cut.jsonl.gz"
     cut.write_bytes(gzip.compress(b'"x"\n' * 100_000)[:-20])

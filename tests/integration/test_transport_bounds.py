@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from aiq.providers.connections import MAX_HEAD_BYTES
 from aiq.providers.exchange import never_sent, prepare
 from aiq.providers.room import ROOM_BYTES
-from aiq.providers.transport import MAX_BODY_BYTES, MAX_HEAD_BYTES, SocketTransport
+from aiq.providers.transport import MAX_BODY_BYTES, SocketTransport
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Ending, Framing, Reply
 

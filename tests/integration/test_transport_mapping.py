@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from aiq.providers.exchange import Arrival, never_sent, prepare
-from aiq.providers.transport import _MAPPING, SocketTransport
+from aiq.providers.failures import MAPPING
+from aiq.providers.transport import SocketTransport
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply
 
@@ -336,7 +337,7 @@ def test_every_aiohttp_exception_is_mapped(kind: type[Exception]) -> None:
     if kind in NOT_OURS or not issubclass(kind, aiohttp.ClientError | OSError | ValueError):
         assert kind in NOT_OURS or not issubclass(kind, aiohttp.ClientError)
         return
-    row = next(theirs for theirs, _, _ in _MAPPING if issubclass(kind, theirs))
+    row = next(theirs for theirs, _, _ in MAPPING if issubclass(kind, theirs))
     assert row is not aiohttp.ClientError or kind in (
         aiohttp.ClientError,
         aiohttp.ClientConnectionError,
@@ -345,8 +346,8 @@ def test_every_aiohttp_exception_is_mapped(kind: type[Exception]) -> None:
 
 def test_mapping_rows_are_reachable() -> None:
     """No row stands behind a more general one."""
-    for index, (kind, _, _) in enumerate(_MAPPING):
-        assert not any(issubclass(kind, earlier) for earlier, _, _ in _MAPPING[:index]), kind
+    for index, (kind, _, _) in enumerate(MAPPING):
+        assert not any(issubclass(kind, earlier) for earlier, _, _ in MAPPING[:index]), kind
 
 
 @pytest.mark.parametrize(
