@@ -208,7 +208,9 @@ def _settle_limits(
     limits.settle(admission.reservation, now=now, usage=outcome.usage, quota=outcome.quota)
     if outcome.kind is Kind.OK:
         limits.cooldown.clear(started=started)
-        admission.candidate.channel.tokens.learn(admission.size, outcome.usage)
+        channel = admission.candidate.channel
+        channel.tokens.learn(admission.size, outcome.usage)
+        channel.largest = max(channel.largest, admission.size)
     elif outcome.kind is Kind.RATE_LIMITED:
         limits.rate_limited(now=now, started=started, hint_s=outcome.retry_after_s, draw=draw)
         account.is_cooling = True

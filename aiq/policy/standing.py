@@ -87,6 +87,7 @@ class Channel:
         "answers",
         "breaker",
         "in_flight",
+        "largest",
         "last_failure",
         "latency_s",
         "ramp",
@@ -106,6 +107,8 @@ class Channel:
         """When its latest call started."""
         self.answers = 0
         """How many calls were answered."""
+        self.largest = 0
+        """The most bytes of a prompt that was answered."""
         self.latency_s: float | None = None
         """Moving mean of its answers, seconds; None before the first."""
         self.last_failure: str | None = None

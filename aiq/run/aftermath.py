@@ -30,9 +30,9 @@ ABORT = "abort"
 """The ledger's mark of an attempt that we gave up ourselves."""
 
 TOO_OFTEN_LIMITED = 20
-"""429s of one job, others answered meanwhile: a request larger than a minute's tokens gets them."""
+"""429s in a row of a job larger than any answered: one of more than a minute's tokens gets them."""
 
-MOST_EXCUSED = 10
+MOST_EXCUSED = 30
 """Bad trials of a breaker that do not count against the job they were made with."""
 
 
@@ -78,7 +78,7 @@ class Aftermath:
         self._patience.note(provider, outcome, now)
         if admission.is_bad(outcome):
             job.failed_at(assignment.admission.candidate)
-        elif outcome.kind is Kind.RATE_LIMITED:
+        elif outcome.kind is Kind.RATE_LIMITED and outcome.status_code == 429:
             outcome = _if_too_large(outcome, job.limited_at(assignment.admission.candidate))
         is_bad_trial = self._is_excused(assignment, outcome)
         if outcome.kind in retry.REMEMBERED and not is_bad_trial:
@@ -105,8 +105,8 @@ class Aftermath:
         Whether it was a bad trial that is not held against its job.
 
         One that may be paid is, or a prompt that spoils every reply would be paid for without end.
-        So is one of a job that failed while others were answered, and the eleventh of any job, or
-        such prompts would keep a run from its end.
+        So is one of a job that failed while others were answered, and one beyond the thirtieth of
+        any job, or such prompts would keep a run from its end.
         """
         job = assignment.attempt.job
         if not admission.is_bad_trial(assignment.admission, outcome):
@@ -252,10 +252,10 @@ class Aftermath:
 
 
 def _if_too_large(outcome: Outcome, count: int) -> Outcome:
-    """Take a 429 that always meets one job, and not those around it, for one about its size."""
+    """Take a 429 that always meets one job, the largest of all, for one about its size."""
     if count < TOO_OFTEN_LIMITED:
         return outcome
-    said = f"refused {count} times while others were answered: {outcome.message or 'HTTP 429'}"
+    said = f"refused {count} times, smaller ones are answered: {outcome.message or 'HTTP 429'}"
     return msgspec.structs.replace(outcome, kind=Kind.CONTEXT_TOO_LONG, message=one_line(said))
 
 

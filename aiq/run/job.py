@@ -76,8 +76,8 @@ class Job:
         """Bad trials that were not held against it, in this run."""
         self._failed: Mapping[str, int] = _NOWHERE
         """How many answers providers had given when it first failed there, in this run."""
-        self._limited: Mapping[str, tuple[int, int]] = _NOWHERE
-        """The same of its first 429, and how many there were."""
+        self._limited: Mapping[str, int] = _NOWHERE
+        """How many 429s it got in a row while nothing as large was ever answered there."""
 
     def route(self, strategy: Strategy, now: float) -> Route:
         """Choose who takes the next attempt."""
@@ -118,11 +118,12 @@ class Job:
         return bool(self._failed) and any(map(self.is_suspect, self.candidates))
 
     def limited_at(self, candidate: Candidate) -> int:
-        """Count a 429; return how many it got there, 0 if nobody was answered since then."""
-        name, answers = candidate.provider, candidate.channel.answers
-        first, count = self._limited.get(name, (answers, 0))
-        self._limited = {**self._limited, name: (first, count + 1)}
-        return count + 1 if answers > first else 0
+        """Count a 429 and return how many it got there, as the largest of all that were sent."""
+        largest = candidate.channel.largest
+        is_largest = 0 < largest < self.text_size
+        count = self._limited.get(candidate.provider, 0) + 1 if is_largest else 0
+        self._limited = {**self._limited, candidate.provider: count}
+        return count
 
     def lane(self) -> Lane:
         """Return who could take it, and what it met there: jobs that agree wait for the same."""

@@ -32,7 +32,8 @@ def attainable() -> int | None:
 def make_room(settings: Settings) -> Settings:
     """Raise this process's limit as far as a run needs it; lower the run where that is too low."""
     wanted = needed(settings.run.concurrency)
-    _raise_to(wanted)
+    # Connections to one provider stay open for a while when another takes over.
+    _raise_to(needed(settings.run.concurrency * max(1, len(settings.providers))))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return settings

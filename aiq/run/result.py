@@ -216,7 +216,8 @@ def _with_trouble(why: str, result: RunResult, sent: Sent) -> str:
 def _reasons(result: RunResult, sent: Sent) -> list[str]:
     """Return why each provider is not used; nothing where that is not why the run ended."""
     if sent.end is End.NO_PROVIDER:
-        return sent.fleet.why_hopeless.split("\n")
+        why = sent.fleet.why_hopeless
+        return why.split("\n") if why else []
     if sent.end is not End.WAITED or len(result.providers) < 2:
         return []
     return [f"{one.name}: {one.reason}" for one in result.providers if one.reason is not None]

@@ -38,17 +38,52 @@ async def take_in(
     Store outcomes that a dead run could not, and return how many were still missing.
 
     An outcome is stored if its attempt is that run's, still open, and holds its job; else it was
-    stored before, or its attempt was never leased. So doing it twice changes nothing. None: the
-    database knows no such run.
+    stored before, or its attempt was never leased. So doing it twice changes nothing. An attempt
+    that a recovery has closed meanwhile, because it did not know better, is opened again while its
+    job has gone no further. None: the database knows no such run.
     """
     async with database.transaction():
         ours = "SELECT 1 FROM run WHERE id = ? AND started_at = ?"
         if await database.row(ours, (run_id, started_at)) is None:
             return None
+        await _reopen(database, run_id, [s.attempt_id for s in settles])
         is_open = set(await database.rows(_OPEN_ATTEMPTS, (run_id,)))
         missing = {s.attempt_id: s for s in settles if (s.attempt_id, s.job_id) in is_open}
         await end_attempts(database, list(missing.values()))
     return len(missing)
+
+
+async def _reopen(database: Database, run_id: int, attempts: Sequence[int]) -> None:
+    """Take back what a recovery did to attempts whose outcome is known after all."""
+    ids = msgspec.json.encode(attempts).decode()
+    closed = await database.rows(_CLOSED_BY_RECOVERY, (ids, run_id))
+    if not closed:
+        return
+    await database.many(
+        "UPDATE tally SET count = count - 1, bound_nano = bound_nano - coalesce(?, 0),"
+        " unbounded = unbounded - (? IS NULL)"
+        " WHERE batch_id = ? AND candidate_id = ? AND kind = 'interrupted' AND billed = 'maybe'",
+        [(bound, bound, batch, candidate) for _, _, batch, candidate, bound in closed],
+    )
+    await database.rows("DELETE FROM tally WHERE count = 0")
+    await database.many(
+        "UPDATE attempt SET kind = NULL, billed = NULL, cause = NULL, message = NULL WHERE id = ?",
+        [(attempt,) for attempt, *_ in closed],
+    )
+    await database.many(
+        "UPDATE job SET state = 'running', lease = ?, not_before = NULL, error_kind = NULL,"
+        " error_message = NULL WHERE id = ? AND state IN ('pending', 'failed')",
+        [(attempt, job) for attempt, job, *_ in closed],
+    )
+
+
+_CLOSED_BY_RECOVERY = """
+SELECT attempt.id, job.id, job.batch_id, attempt.candidate_id, attempt.bound_nano
+FROM attempt JOIN job ON job.id = attempt.job_id AND job.attempts = attempt.number
+WHERE attempt.id IN (SELECT value FROM json_each(?)) AND attempt.run_id = ?
+  AND attempt.kind = 'interrupted' AND attempt.cause = 'crash'
+  AND (job.state = 'pending' OR job.state = 'failed' AND job.error_kind = 'interrupted')
+"""
 
 
 # CROSS JOIN fixes the order, batches first, so that the index by state is used.

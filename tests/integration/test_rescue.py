@@ -276,3 +276,31 @@ async def test_where_there_is_still_no_room_every_file_stays(
 def test_the_places_are_the_usual_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TMPDIR")
     assert rescue.temporary_directories() == [Path("/tmp"), Path("/var/tmp")]
+
+
+@pytest.mark.parametrize("fail_unknown", [False, True])
+async def test_an_outcome_that_is_found_after_a_recovery_is_stored_all_the_same(
+    database: Database, *, fail_unknown: bool
+) -> None:
+    """A run that did not see the file has called its attempt possibly paid; the answer is kept."""
+    (job_id,) = await factories.seed(database, ["a"])
+    await factories.write(database, lease(1, job_id))
+    await runs.recover(database, now_us=NOW_US + 1, fail_unknown=fail_unknown)
+    assert query(database.path, "SELECT billed FROM attempt") == [("maybe",)]
+    outcome = settle(1, job_id, JobState.SUCCEEDED, cost_nano=7)
+    for missing in (1, 0):
+        taken = await runs.take_in(database, run_id=1, started_at=NOW_US, settles=[outcome])
+        assert taken == missing
+    assert query(database.path, "SELECT state, error_kind FROM job") == [("succeeded", None)]
+    assert query(database.path, "SELECT kind, billed, cause FROM attempt") == [("ok", "yes", None)]
+    assert query(database.path, "SELECT kind, count, cost_nano FROM tally") == [("ok", 1, 7)]
+
+
+async def test_an_outcome_of_a_job_that_went_on_changes_nothing(database: Database) -> None:
+    (job_id,) = await factories.seed(database, ["a"])
+    await factories.write(database, lease(1, job_id))
+    await runs.recover(database, now_us=NOW_US + 1, fail_unknown=False)
+    await factories.write(database, lease(2, job_id, number=2))
+    outcome = settle(1, job_id, JobState.SUCCEEDED)
+    assert await runs.take_in(database, run_id=1, started_at=NOW_US, settles=[outcome]) == 0
+    assert query(database.path, "SELECT state, lease FROM job") == [("running", 2)]
