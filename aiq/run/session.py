@@ -33,7 +33,7 @@ from aiq.run.funds import open_funds
 from aiq.run.halt import End
 from aiq.run.ingest import Stopped
 from aiq.run.intake import Intake
-from aiq.run.means import Means
+from aiq.run.means import CandidateIds, Means
 from aiq.run.models import asked_as_named, settle_models
 from aiq.run.observer import Observer, Plan
 from aiq.run.options import RunOptions
@@ -238,16 +238,8 @@ class Session:
 
         fleet.remember(await providers.openings(database))
         writer = Writer(database, run_id=run.id, committed=committed)
-        rules = self._settings.run
-        means = Means(
-            fleet=fleet,
-            writer=writer,
-            budget=board.budget,
-            strategy=Strategy(rules.strategy, overflow=rules.overflow),
-            clock=self._clock,
-            draw=self._draw,
-            run=run,
-            candidate_ids=await jobs.candidate_ids(database),
+        means = self._means(
+            board, fleet=fleet, writer=writer, run=run, known=await jobs.candidate_ids(database)
         )
         feed = Feed(
             database,
@@ -289,6 +281,21 @@ class Session:
             finally:
                 self._observer.tick(board.snapshot())
         return end, pool.trouble
+
+    def _means(
+        self, board: Board, *, fleet: Fleet, writer: Writer, run: BegunRun, known: CandidateIds
+    ) -> Means:
+        rules = self._settings.run
+        return Means(
+            fleet=fleet,
+            writer=writer,
+            budget=board.budget,
+            strategy=Strategy(rules.strategy, overflow=rules.overflow),
+            clock=self._clock,
+            draw=self._draw,
+            run=run,
+            candidate_ids=known,
+        )
 
     async def _close(self, writer: Writer, run: BegunRun) -> None:
         """End the writing; what cannot be stored is kept elsewhere before that is told."""
