@@ -20,6 +20,7 @@ from unittest import mock
 
 from tests.faults.row import Place, Site
 from tests.support.fault_server import FaultServer
+from tests.support.full_port import full_port
 from tests.support.replies import Reply
 
 Spoil: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -36,23 +37,10 @@ async def closed_port(site: Site) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def full_queue(site: Site) -> AsyncIterator[None]:
-    """A port whose queue of unaccepted connections is full, so that no further one completes."""
-    loop = asyncio.get_running_loop()
-    with contextlib.ExitStack() as open_sockets:
-        listener = open_sockets.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        waiting = []
-        for _ in range(8):
-            client = open_sockets.enter_context(socket.socket())
-            client.setblocking(False)
-            waiting.append(loop.create_task(loop.sock_connect(client, listener.getsockname())))
-        await asyncio.wait(waiting, timeout=1.0)
-        site.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    """A port at which no connection completes."""
+    async with full_port(settle_s=1.0) as port:
+        site.url = f"http://127.0.0.1:{port}/v1"
         yield
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 import subprocess
@@ -18,6 +17,7 @@ from aiq.providers.exchange import Arrival, never_sent, prepare
 from aiq.providers.failures import MAPPING
 from aiq.providers.transport import SocketTransport
 from tests.support.fault_server import FaultServer
+from tests.support.full_port import full_port
 from tests.support.replies import Reply
 
 KEY = "sk-secret-4711"
@@ -89,28 +89,8 @@ async def test_unknown_host(transport: SocketTransport) -> None:
     assert never_sent(error)
 
 
-@contextlib.asynccontextmanager
-async def full_listener() -> AsyncIterator[int]:
-    """A port whose queue of unaccepted connections is full, so that no further one completes."""
-    loop = asyncio.get_running_loop()
-    with contextlib.ExitStack() as open_sockets:
-        listener = open_sockets.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        waiting = []
-        for _ in range(8):
-            client = open_sockets.enter_context(socket.socket())
-            client.setblocking(False)
-            waiting.append(loop.create_task(loop.sock_connect(client, listener.getsockname())))
-        await asyncio.wait(waiting, timeout=0.05)
-        yield listener.getsockname()[1]
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-
-
 async def test_connect_limit() -> None:
-    async with full_listener() as port, SocketTransport(connect_timeout_s=0.1) as transport:
+    async with full_port() as port, SocketTransport(connect_timeout_s=0.1) as transport:
         error = await failure(transport, f"http://127.0.0.1:{port}/v1")
     assert type(error) is httpx.ConnectTimeout
     assert str(error) == f"no connection to 127.0.0.1:{port} in time"
