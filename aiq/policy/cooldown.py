@@ -1,8 +1,9 @@
 """
 The wait an account owes after 429s, in which nothing is sent to it.
 
-Its end only ever moves later, because a server counts requests sent during the wait against us. All
-instants are monotonic seconds.
+Its end only ever moves later, because a server counts requests sent during the wait against us. A
+new run takes up what is left of it. All instants are monotonic seconds, but for those that one run
+notes for the next, which are microseconds of the wall clock.
 """
 
 from __future__ import annotations
@@ -46,7 +47,27 @@ class Cooldown:
             wait = min(doubled, self._settings.cooldown_cap_s) * (0.5 + draw / 2)
         self.until = max(self.until, now + wait)
 
+    def remember(self, until: float) -> None:
+        """
+        Take up the end of a wait that an earlier run was told of.
+
+        The doubling is not: without hints a new run is back at a long wait after a few short ones,
+        while a doubling that was kept would need an end of its own.
+        """
+        self.until = max(self.until, until)
+
     def clear(self, *, started: float) -> None:
         """An answer to a request sent after the wait ends the doubling."""
         if started >= self.until:
             self._streak = 0
+
+
+def left_s(*, until_us: int, noted_at_us: int, now_us: int) -> float:
+    """
+    Return the seconds that are left of a wait whose end an earlier run noted; 0: none.
+
+    They are never more than were left when it was noted, so that a clock that has been set back
+    since then keeps nobody longer than the server asked. One that has been set forward ends the
+    wait early, which the server then says.
+    """
+    return max(0, min(until_us - now_us, until_us - noted_at_us)) / 1e6

@@ -1,8 +1,9 @@
 """
 How long a run goes on while no provider does any good.
 
-Trouble begins with the first outcome that shows a provider unusable and ends with any that shows
-one usable; patience runs out when it has lasted too long. All instants are monotonic seconds.
+Trouble begins with the first outcome that shows a provider unusable, or with a cooldown that an
+earlier run was told of, and ends with any outcome that shows one usable; patience runs out when it
+has lasted too long. All instants are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -34,9 +35,16 @@ class Patience:
             self._since = None
             self._has_answer = self._has_answer or kind is Kind.OK
         elif kind not in _SILENT:
-            self.last_trouble = f"{provider}: {kind}: {outcome.message}"
-            if self._since is None:
-                self._since = now
+            self._trouble(f"{provider}: {kind}: {outcome.message}", now)
+
+    def note_cooldown(self, provider: str, now: float) -> None:
+        """Take a cooldown of an earlier run into account, as its 429 would be in this one."""
+        self._trouble(f"{provider}: {Kind.RATE_LIMITED}: an earlier run was told to wait", now)
+
+    def _trouble(self, what: str, now: float) -> None:
+        self.last_trouble = what
+        if self._since is None:
+            self._since = now
 
     @property
     def ends_at(self) -> float:

@@ -75,6 +75,11 @@ class Account:
         self.is_cooling = False
         """Whether a cooldown has begun from which nobody has started again."""
 
+    def remember(self, until: float) -> None:
+        """Take up the cooldown that an earlier run had come to; it begins slowly after that too."""
+        self.limits.cooldown.remember(until)
+        self.is_cooling = True
+
     def all_of_it(self, reason: str) -> str:
         """Return a reason that says whom it concerns besides the provider that met it."""
         return reason if self.shared_as is None else f"{reason} (all of account {self.shared_as})"

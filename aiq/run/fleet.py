@@ -187,9 +187,19 @@ class Fleet:
             known = self._candidates[model, endpoint] = serving
         return known
 
-    def remember(self, openings: Mapping[tuple[str, str], int]) -> None:
-        """Take up what breakers had come to in earlier runs, by base URL and model."""
+    def remember(
+        self, openings: Mapping[tuple[str, str], int], cooldowns: Mapping[str, float]
+    ) -> None:
+        """
+        Take up what earlier runs had come to.
+
+        Args:
+            openings: of breakers, by base URL and model.
+            cooldowns: the instants at which those that are not over end, by account.
+        """
         for provider in self.providers.values():
+            if (until := cooldowns.get(provider.settings.account)) is not None:
+                provider.standing.account.remember(until)
             own = provider.settings.base_url
             provider.standing.remember(
                 {model: count for (base_url, model), count in openings.items() if base_url == own}

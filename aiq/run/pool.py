@@ -109,6 +109,7 @@ class Pool:
 
     async def run(self) -> End:
         """Work until everything is done or the pool has to stop; raises if the store fails."""
+        self._note_cooldowns()
         workers = [
             asyncio.create_task(self._work(), name=f"worker-{n}") for n in range(self._concurrency)
         ]
@@ -123,6 +124,13 @@ class Pool:
             await asyncio.gather(*tasks, return_exceptions=True)
             while not self._queue.empty():
                 self._aftermath.conclude_abort(self._queue.get_nowait(), began=None)
+
+    def _note_cooldowns(self) -> None:
+        """A run that begins in a cooldown is as patient as the one that was told to wait."""
+        now = self._clock.now()
+        for provider in self._fleet.providers.values():
+            if provider.standing.account.is_cooling:
+                self._patience.note_cooldown(provider.name, now)
 
     # Directing
 

@@ -1,19 +1,35 @@
 """
 Writes down how a run sees its providers, so that `status` in another terminal can say it too.
 
-Only what changed is written, at most once a second, and once more at the end. What breakers have to
-remember across runs is written at the same moments.
+Only what changed is written, at most once a second, and once more at the end. What breakers and
+accounts have to remember across runs is written at the same moments, and `recall` is how the next
+run comes to know it.
 """
 
 from __future__ import annotations
 
 from aiq.clock import Clock
+from aiq.policy.cooldown import left_s
 from aiq.policy.standing import Condition
 from aiq.run.fleet import Fleet
+from aiq.store import providers
+from aiq.store.db import Database
 from aiq.store.writer import Writer
-from aiq.store.writes import BreakerMemory, ProviderState
+from aiq.store.writes import BreakerMemory, CooldownMemory, ProviderState
 
 INTERVAL_S = 1.0
+
+
+async def recall(database: Database, fleet: Fleet, clock: Clock) -> None:
+    """Let a fleet take up what its breakers and accounts had come to in earlier runs."""
+    openings = await providers.openings(database)
+    noted = await providers.cooldowns(database)
+    now, now_us = clock.now(), clock.utc_us()
+    left = {
+        one.account: left_s(until_us=one.until, noted_at_us=one.noted_at, now_us=now_us)
+        for one in noted
+    }
+    fleet.remember(openings, {account: now + wait_s for account, wait_s in left.items() if wait_s})
 
 
 class Publisher:
@@ -26,6 +42,7 @@ class Publisher:
         self._next_at = clock.now()
         self._published: dict[str, Condition] = {}
         self._openings: dict[tuple[str, str], int] = {}
+        self._cooldowns: dict[str, float] = {}
 
     def tick(self) -> None:
         """Publish, if it is time."""
@@ -43,15 +60,15 @@ class Publisher:
                 self._published[name] = condition
                 self._writer.submit(self._state(name, condition, now))
         self._publish_breakers()
+        self._publish_cooldowns(now)
 
     def _state(self, name: str, condition: Condition, now: float) -> ProviderState:
-        utc_us = self._clock.utc_us()
-        until = condition.until
+        utc_us, until = self._clock.utc_us(), condition.until
         return ProviderState(
             provider=name,
             status=condition.status.value,
             reason=condition.reason,
-            until=None if until is None else utc_us + round((until - now) * 1e6),
+            until=None if until is None else _later(utc_us, until - now),
             updated_at=utc_us,
         )
 
@@ -69,3 +86,26 @@ class Publisher:
                 self._writer.submit(
                     BreakerMemory(base_url=base_url, model=model, openings=openings)
                 )
+
+    def _publish_cooldowns(self, now: float) -> None:
+        """
+        Write down what has not ended, also what an earlier run had noted.
+
+        That is noted anew, in case the clock was wrong then: a wait that it put years ahead would
+        be served by every run until that day.
+        """
+        for provider in self._fleet.providers.values():
+            account = provider.settings.account
+            until = provider.standing.account.limits.cooldown.until
+            if until > now and until != self._cooldowns.get(account):
+                self._cooldowns[account] = until
+                utc_us = self._clock.utc_us()
+                self._writer.submit(
+                    CooldownMemory(
+                        account=account, until=_later(utc_us, until - now), noted_at=utc_us
+                    )
+                )
+
+
+def _later(utc_us: int, seconds: float) -> int:
+    return utc_us + round(seconds * 1e6)

@@ -40,14 +40,14 @@ from aiq.run.options import RunOptions
 from aiq.run.ownership import owned_database
 from aiq.run.pool import Pool, PoolSettings
 from aiq.run.pricing import estimate
-from aiq.run.publisher import Publisher
+from aiq.run.publisher import Publisher, recall
 from aiq.run.rescue import bring_home, keep_unsaved
 from aiq.run.result import RunResult, Sent, outcome_of
 from aiq.run.room import why_tight
 from aiq.run.signals import Signals
 from aiq.run.watch import Watch
 from aiq.run.work import Work
-from aiq.store import attempts, jobs, providers, runs
+from aiq.store import attempts, jobs, runs
 from aiq.store.db import Database
 from aiq.store.jobs import Load
 from aiq.store.runs import BegunRun
@@ -236,7 +236,7 @@ class Session:
             board.committed(writes)
             pool.nudge()
 
-        fleet.remember(await providers.openings(database))
+        await recall(database, fleet, self._clock)
         writer = Writer(database, run_id=run.id, committed=committed)
         means = self._means(
             board, fleet=fleet, writer=writer, run=run, known=await jobs.candidate_ids(database)

@@ -1,9 +1,9 @@
-"""What runs leave behind about providers: how they saw them last, and what breakers remember."""
+"""What runs leave behind about providers: how they saw them last, and what the next one needs."""
 
 from __future__ import annotations
 
 from aiq.store.db import Database
-from aiq.store.writes import ProviderState
+from aiq.store.writes import CooldownMemory, ProviderState
 
 
 async def states(database: Database) -> dict[str, ProviderState]:
@@ -27,3 +27,12 @@ async def openings(database: Database) -> dict[tuple[str, str], int]:
     """Return how often each breaker had opened in a row, by base URL and model; zeros left out."""
     rows = await database.rows("SELECT base_url, model, openings FROM breaker WHERE openings > 0")
     return {(base_url, model): count for base_url, model, count in rows}
+
+
+async def cooldowns(database: Database) -> list[CooldownMemory]:
+    """Return the cooldown that each account had come to, be it over or not."""
+    rows = await database.rows("SELECT account, until, noted_at FROM cooldown")
+    return [
+        CooldownMemory(account=account, until=until, noted_at=noted_at)
+        for account, until, noted_at in rows
+    ]

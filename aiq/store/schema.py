@@ -144,7 +144,16 @@ CREATE TABLE breaker (                    -- what a circuit breaker remembers ac
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS = (_FIRST, _SECOND, TALLIES)
+_FOURTH = """
+CREATE TABLE cooldown (                   -- until when an account is left alone after a 429
+  account  TEXT    PRIMARY KEY,
+  until    INTEGER NOT NULL,
+  noted_at INTEGER NOT NULL,              -- by the same clock, which may have been set since
+  CHECK (until >= noted_at)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS = (_FIRST, _SECOND, TALLIES, _FOURTH)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 TABLES = (
@@ -154,6 +163,7 @@ TABLES = (
     "batch",
     "breaker",
     "candidate",
+    "cooldown",
     "invalid_line",
     "job",
     "latency_tally",

@@ -20,6 +20,7 @@ from aiq.errors import StoreError
 from aiq.store.db import Database, is_busy
 from aiq.store.writes import (
     BreakerMemory,
+    CooldownMemory,
     Lease,
     NewCandidate,
     ProviderState,
@@ -28,7 +29,9 @@ from aiq.store.writes import (
     apply,
 )
 
-Write: TypeAlias = Lease | Settle | Reject | NewCandidate | ProviderState | BreakerMemory
+Write: TypeAlias = (
+    Lease | Settle | Reject | NewCandidate | ProviderState | BreakerMemory | CooldownMemory
+)
 
 GROUP_SIZE = 64
 GROUP_S = 0.020
@@ -169,6 +172,7 @@ class Writer:
             candidates=[w for w in writes if type(w) is NewCandidate],
             states=[w for w in writes if type(w) is ProviderState],
             breakers=[w for w in writes if type(w) is BreakerMemory],
+            cooldowns=[w for w in writes if type(w) is CooldownMemory],
         )
 
     def _finish(self, writes: Sequence[Write], waiters: Sequence[asyncio.Future[None]]) -> None:

@@ -108,6 +108,14 @@ class BreakerMemory(msgspec.Struct, frozen=True, kw_only=True):
     openings: int
 
 
+class CooldownMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Until when an account is left alone, and when that was noted."""
+
+    account: str
+    until: int
+    noted_at: int
+
+
 class StaleWrite(RuntimeError):
     """A transition met another state or lease than it names: a mistake of ours, nothing written."""
 
@@ -122,6 +130,7 @@ async def apply(
     candidates: Sequence[NewCandidate],
     states: Sequence[ProviderState] = (),
     breakers: Sequence[BreakerMemory] = (),
+    cooldowns: Sequence[CooldownMemory] = (),
 ) -> None:
     """Write a group in one transaction: first what ended, then what begins."""
     async with database.transaction():
@@ -137,6 +146,10 @@ async def apply(
             await _exactly(database, _SEE_PROVIDER, [msgspec.structs.astuple(s) for s in states])
         if breakers:
             await _exactly(database, _KEEP_BREAKER, [msgspec.structs.astuple(b) for b in breakers])
+        if cooldowns:
+            await _exactly(
+                database, _KEEP_COOLDOWN, [msgspec.structs.astuple(c) for c in cooldowns]
+            )
         if leases:
             await _exactly(
                 database, _LEASE_JOB, [(x.job_id, x.attempt_id, x.number) for x in leases]
@@ -239,6 +252,10 @@ ON CONFLICT (provider) DO UPDATE SET status = excluded.status, reason = excluded
 _KEEP_BREAKER: LiteralString = """
 INSERT INTO breaker (base_url, model, openings) VALUES {rows}
 ON CONFLICT (base_url, model) DO UPDATE SET openings = excluded.openings
+"""
+_KEEP_COOLDOWN: LiteralString = """
+INSERT INTO cooldown (account, until, noted_at) VALUES {rows}
+ON CONFLICT (account) DO UPDATE SET until = excluded.until, noted_at = excluded.noted_at
 """
 _REJECT_JOB: LiteralString = """
 UPDATE job SET state = 'failed', not_before = NULL, error_kind = v.column2,

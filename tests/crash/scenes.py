@@ -61,13 +61,15 @@ class OldSchema(Scene):
     def check_left(self, ordeal: Ordeal) -> None:
         """The schema is fully the one or fully the next one."""
         [(version,)] = rows(ordeal.place.db, "PRAGMA user_version")
-        [(second, third)] = rows(
+        [(second, third, fourth)] = rows(
             ordeal.place.db,
             "SELECT sum(name IN ('provider_state', 'breaker')),"
-            " sum(name IN ('tally', 'latency_tally', 'attempt_ended')) FROM sqlite_schema",
+            " sum(name IN ('tally', 'latency_tally', 'attempt_ended')),"
+            " sum(name = 'cooldown') FROM sqlite_schema",
         )
-        assert (version, second, third) in [(1, 0, 0), (2, 2, 0), (3, 2, 3)]
-        assert len(MIGRATIONS) == 3, "a new one has to be told here"
+        stages = [(1, 0, 0, 0), (2, 2, 0, 0), (3, 2, 3, 0), (4, 2, 3, 1)]
+        assert (version, second, third, fourth) in stages
+        assert len(MIGRATIONS) == 4, "a new one has to be told here"
 
 
 class FailedJobs(Scene):

@@ -70,8 +70,8 @@ async def waiting_for_answers(ordeal: Ordeal, replies: Replies) -> AsyncIterator
 
 @asynccontextmanager
 async def backing_off(ordeal: Ordeal, replies: Replies) -> AsyncIterator[Process]:
-    """The only provider wants a minute of peace."""
-    replies.default = Reply.error(429, headers={"retry-after": "60"})
+    """The only provider wants a few seconds of peace, and gets them from the next run too."""
+    replies.default = Reply.error(429, headers={"retry-after": "3"})
     running = await ordeal.start("run", ordeal.file, "-c", "1")
     await ordeal.server.answered(1)
     yield running

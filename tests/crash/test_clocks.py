@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+
+import pytest
 
 from tests.crash.ordeal import Ordeal, check
 from tests.support.fault_server import FaultServer
 from tests.support.invariants import rows
 from tests.support.ledger import check_all_answered, outcomes, prompts
-from tests.support.process import Workplace
+from tests.support.process import WAIT_S, Workplace
 from tests.support.replies import Reply, Seen
 from tests.support.shims import SHIFTED_CLOCK, shift_clock, shim
 
@@ -75,23 +79,78 @@ async def test_a_wait_that_a_wrong_clock_wrote_down_keeps_nobody(tmp_path: Path)
         check(await ordeal.finish())
 
 
-async def test_a_restart_in_a_cooldown_asks_again_and_takes_no_for_an_answer(
-    tmp_path: Path,
+STOPS = pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["stopped", "killed"])
+
+
+def tired_at_first(wait_s: float) -> Callable[[Seen], Reply | None]:
+    """Answer the first request by a 429, all others well."""
+    tired = Reply.error(429, headers={"retry-after": str(wait_s)})
+    return lambda seen: tired if seen.number == 1 else None
+
+
+@STOPS
+async def test_a_restart_in_a_cooldown_waits_for_its_end(
+    tmp_path: Path, how: signal.Signals
 ) -> None:
-    """The user may have another key by now, so no wait is inherited; one 429 brings it back."""
-    waits = {1: "60", 2: str(PEACE_S)}
-
-    def script(seen: Seen) -> Reply | None:
-        wait = waits.get(seen.number)
-        return Reply.error(429, headers={"retry-after": wait}) if wait else None
-
+    """Nothing reaches the account before it, whatever ended the run that was told to wait."""
+    wait_s = 2.5
+    script = tired_at_first(wait_s)
     async with FaultServer(script) as server, Workplace(tmp_path, a=server) as place:
         ordeal = Ordeal(place, server, prompts(6))
         command = ("run", ordeal.file, "-c", "1")
-        running = await ordeal.start(*command)
+        await ended_in_a_cooldown(place, server, how, *command)
+        check(await ordeal.finish(command), faults=0)
+        assert outcomes(place.db) == {"rate_limited": 1, "ok": 6}
+        assert server.ledger[1].at - server.ledger[0].at >= wait_s
+
+
+@STOPS
+async def test_in_a_cooldown_a_restart_asks_another_account_at_once(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    """One that the configuration has got meanwhile; and it says why the first is not asked."""
+    async with (
+        FaultServer(tired_at_first(3600)) as server,
+        FaultServer() as other,
+        Workplace(tmp_path, a=server) as place,
+    ):
+        command = ("run", place.write(prompts(6)), "-c", "1")
+        await ended_in_a_cooldown(place, server, how, *command)
+        place.configure(a=server, b=other)
+        ended = await place.run(*command, "--json")
+        assert ended.code == 0, ended.text
+        check_all_answered(place.db, 6)
+        assert (len(server.ledger), len(other.ledger)) == (1, 6)
+        assert ended.json()["providers"][0]["reason"] == "rate limited"
+
+
+async def ended_in_a_cooldown(
+    place: Workplace, server: FaultServer, how: signal.Signals, *command: str
+) -> None:
+    """Let a run be told to wait, and end it; a killed one has had the second that it needs."""
+    running = await place.start(*command)
+    await server.answered(1)
+    if how is signal.SIGKILL:
+        async with asyncio.timeout(WAIT_S):
+            while not rows(place.db, "SELECT 1 FROM cooldown"):  # noqa: ASYNC110 - only this tells
+                await asyncio.sleep(0.01)
+    running.send(how)
+    await running.ended()
+
+
+async def test_a_clock_set_back_in_a_cooldown_keeps_a_restart_no_longer(tmp_path: Path) -> None:
+    """A clock that was a decade ahead when the wait was noted: it lasts what was asked, once."""
+    async with FaultServer(tired_at_first(2)) as server, Workplace(tmp_path, a=server) as place:
+        command = ("run", place.write(prompts(3)), "-c", "1")
+        clock = shim(place, SHIFTED_CLOCK)
+        shift_clock(place, DECADE_S)
+        running = await place.start(*command, env=clock)
         await server.answered(1)
         running.send(signal.SIGINT)
-        assert (await ordeal.struck(running)).code == 130
-        check(await ordeal.finish(command))
-        assert outcomes(place.db) == {"rate_limited": 2, "ok": 6}
-        assert server.ledger[2].at - server.ledger[1].at >= PEACE_S
+        assert (await running.ended()).code == 130
+        shift_clock(place, 0)
+        ended = await place.run(*command, "--json", env=clock)
+        assert ended.code == 0, ended.text
+        assert ended.json()["elapsed_s"] < 20 * PEACE_S
+        [(until,)] = rows(place.db, "SELECT until FROM cooldown")
+        assert until / 1e6 < time.time(), "noted anew, so that no later run waits again"

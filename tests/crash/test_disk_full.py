@@ -145,8 +145,8 @@ async def survive(directory: Path, fault: str) -> tuple[Ended, int]:
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        ("pwrite64:error=ENOSPC:when=120+", "full"),
-        ("fdatasync:error=EIO:when=16+", "disk I/O error"),
+        ("pwrite64:error=ENOSPC:when=128+", "full"),
+        ("fdatasync:error=EIO:when=17+", "disk I/O error"),
     ],
 )
 async def test_a_write_or_a_sync_that_fails(tmp_path: Path, fault: str, says: str) -> None:

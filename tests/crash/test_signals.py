@@ -151,6 +151,7 @@ async def test_nobody_waits_for_a_cooldown_to_leave(tmp_path: Path, reply: Reply
         assert (ended.code, took_s < PROMPT_S) == (130, True)
         assert states(place.db) == {"pending": 3}
         server.load(None)
+        place.configure(b=server)  # an account that nobody told to wait
         assert (await place.resume(ended)).code == 0
 
 

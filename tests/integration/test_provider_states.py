@@ -10,6 +10,7 @@ from typing import Any
 
 from aiq.errors import ExitCode
 from aiq.run.status import read_status
+from aiq.store import providers
 from aiq.store.db import open_for_run
 from aiq.store.schema import APPLICATION_ID, MIGRATIONS
 from tests.support.fault_server import FaultServer
@@ -65,17 +66,38 @@ async def test_a_breaker_that_was_open_begins_with_one_trial(tmp_path: Path) -> 
 
 async def test_a_database_of_the_first_version(tmp_path: Path) -> None:
     """It is read as it is, and migrated by the first run on it."""
-    path = tmp_path / "aiq.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(MIGRATIONS[0])
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute("PRAGMA user_version = 1")
-    path.chmod(0o600)
+    path = of_version(1, tmp_path / "aiq.db")
     assert (await read_status(path, None, now_us=0)).to_json()["providers"] == []
     database = await open_for_run(path)
     assert await database.row("PRAGMA user_version") == (len(MIGRATIONS),)
     assert await database.rows("SELECT * FROM provider_state") == []
     await database.close()
+
+
+async def test_a_database_from_before_cooldowns_were_kept(tmp_path: Path) -> None:
+    """It is read as it is; a run adds what is missing and leaves what is there."""
+    path = of_version(3, tmp_path / "aiq.db")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO provider_state VALUES ('a', 'degraded', 'slow', NULL, 1)")
+        connection.execute("INSERT INTO breaker VALUES ('http://a.test', 'm', 3)")
+    assert (await read_status(path, None, now_us=0)).to_json()["providers"] == []
+    database = await open_for_run(path)
+    assert await database.row("PRAGMA user_version") == (len(MIGRATIONS),)
+    assert await providers.openings(database) == {("http://a.test", "m"): 3}
+    assert await providers.cooldowns(database) == []
+    assert [*await providers.states(database)] == ["a"]
+    await database.close()
+
+
+def of_version(version: int, path: Path) -> Path:
+    """Make a database as that version of the schema made it."""
+    with closing(sqlite3.connect(path)) as connection:
+        for script in MIGRATIONS[:version]:
+            connection.executescript(script)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {version}")
+    path.chmod(0o600)
+    return path
 
 
 @hurried

@@ -29,6 +29,9 @@ CONFIRMATIONS = 3
 MOST_PER_JOB = 400
 """Requests for one job of one life that are too many, whatever goes wrong."""
 
+ROUNDING_S = 1e-5
+"""What is kept for the next process is kept in whole microseconds."""
+
 _SHOWN = 5
 _COUNTS = "SELECT state, count(*) FROM job WHERE batch_id = 1 GROUP BY state"
 
@@ -61,10 +64,21 @@ class Standing:
 
     def __init__(self) -> None:
         self.quiet_from = self.quiet_until = -1.0
+        self.told_at = -1.0
+        """When it was told of the pause that ends last."""
         self.is_out_from: float | None = None
         self.has_answered = False
         self.doubts: list[str] = []
         self.starts: deque[float] = deque()
+
+    def told_to_pause(self, now: float, until: float) -> None:
+        self.quiet_from = now
+        if until > self.quiet_until:
+            self.quiet_until, self.told_at = until, now
+
+    def remember(self, earlier: Standing) -> None:
+        self.quiet_from, self.quiet_until = earlier.quiet_from, earlier.quiet_until
+        self.told_at = earlier.told_at
 
 
 class Bill:
@@ -106,10 +120,14 @@ class Bill:
         if len(self.broken) < _SHOWN:
             self.broken.append(f"at {now:.3f} s: {rule}")
 
-    def begin_process(self) -> None:
-        """A new process knows nothing of what the last one was told."""
+    def begin_process(self, *, remembered_until: float) -> None:
+        """A new process knows the pauses that were told up to an instant, and nothing else."""
         self.process += 1
+        earlier = self._accounts
         self._accounts = {one.account: Standing() for one in self._providers.values()}
+        for account, standing in earlier.items():
+            if standing.told_at <= remembered_until:
+                self._accounts[account].remember(standing)
         self._told = {name: Standing() for name in self._providers}
         self.in_flight.clear()
 
@@ -162,9 +180,7 @@ class Bill:
         settings = self._providers[entry.provider]
         account, told = self._accounts[settings.account], self._told[entry.provider]
         if fate.tells_wait_s is not None:
-            account.quiet_from = now
-            until = now + min(fate.tells_wait_s, MAX_HINT_S)
-            account.quiet_until = max(account.quiet_until, until)
+            account.told_to_pause(now, now + min(fate.tells_wait_s, MAX_HINT_S))
         if entry.is_answer and fate.status == 200:
             told.has_answered = True
             told.doubts.clear()
@@ -213,7 +229,7 @@ class Bill:
     def _check_pauses(self, entry: Entry, now: float) -> None:
         settings = self._providers[entry.provider]
         account, told = self._accounts[settings.account], self._told[entry.provider]
-        if account.quiet_from < now < account.quiet_until - 1e-6:
+        if account.quiet_from < now < account.quiet_until - ROUNDING_S:
             self.breaks(
                 now,
                 f"{entry.provider} was asked {account.quiet_until - now:.3f} s before the end of"

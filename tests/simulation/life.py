@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import math
 import random
 import signal
 import sqlite3
@@ -38,6 +39,12 @@ from tests.support.sessions import Recorder
 
 LONGEST_S = 2 * 3600.0
 """A process that has not ended by itself after so long never will."""
+
+WRITTEN_AFTER_S = 2.5
+"""What a process is told is on disk a second later, and the disk takes its time."""
+
+_DISTURBING = ("commit", "suspend", "clock set")
+"""Blows after which what a process was told may not have been written, or not be believed."""
 
 LAST_TRIES = 3
 """Processes that nothing happens to, at the end: one may give up before its providers are back."""
@@ -155,7 +162,7 @@ class Life:
         scenario, bill = self.scenario, self.bill
         options = self._options(requeue)
         after = self._last_attempt()
-        bill.begin_process()
+        bill.begin_process(remembered_until=self._remembered_until())
         loop = VirtualLoop(self.now)
         hand = _Hand(
             loop, blows, self._clock, longest_s=self._longest_s, commit_s=scenario.commit_s
@@ -197,6 +204,22 @@ class Life:
         code = None if result is None else int(result.exit_code)
         bill.note(self.now, "ended", ended.is_killed, code)
         return ended
+
+    def _remembered_until(self) -> float:
+        """
+        Return up to when what the last process was told is known to the next one.
+
+        All of it where it took its leave, nothing where it could not write or its clock was set;
+        else what was told so long before its end that it was written meanwhile.
+        """
+        if not self.processes:
+            return -math.inf
+        last = self.processes[-1]
+        is_disturbed = any(kind.startswith(_DISTURBING) for kind in last.blows)
+        if is_disturbed or not (last.is_killed or last.result):
+            return -math.inf
+        is_orderly = last.result is not None and "interrupt twice" not in last.blows
+        return last.ended - (0.0 if is_orderly else WRITTEN_AFTER_S)
 
     def _last_attempt(self) -> int:
         return self._ask("SELECT coalesce(max(id), 0) FROM attempt")

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from aiq.policy.cooldown import Cooldown
+from aiq.policy.cooldown import Cooldown, left_s
 from aiq.policy.defaults import LimitSettings
 
 
@@ -117,3 +117,35 @@ def test_base_and_cap_are_settable() -> None:
         waits.append(cooldown.until - now)
         now = cooldown.until
     assert waits == [0.5, 1.0, 2.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("now_s", "left"),
+    [
+        (100, 60.0),
+        (130, 30.0),
+        (160, 0.0),
+        (161, 0.0),
+        (10**9, 0.0),
+        (99, 60.0),
+        (-(10**9), 60.0),
+    ],
+    ids=["at once", "in it", "at its end", "after it", "clock ahead", "clock back", "far back"],
+)
+def test_what_is_left_of_a_noted_wait_is_never_more_than_was_noted(now_s: int, left: float) -> None:
+    """Noted at 100 s by the wall clock, until 160 s: a clock set back does not make it longer."""
+    found = left_s(until_us=160_000_000, noted_at_us=100_000_000, now_us=now_s * 1_000_000)
+    assert found == left
+
+
+def test_a_wait_of_an_earlier_run_is_one_of_this_run() -> None:
+    """It ends no earlier for what comes after it, and a 429 after it begins the doubling."""
+    cooldown = Cooldown(LimitSettings())
+    cooldown.remember(30.0)
+    assert cooldown.until == 30.0
+    cooldown.remember(20.0)
+    assert cooldown.until == 30.0
+    cooldown.extend(now=1.0, started=0.0, hint_s=2.0, draw=1.0)
+    assert cooldown.until == 30.0
+    cooldown.extend(now=31.0, started=30.0, hint_s=None, draw=1.0)
+    assert cooldown.until == 33.0

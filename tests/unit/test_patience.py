@@ -69,3 +69,14 @@ def test_by_default_it_has_a_limit_until_the_first_answer_only(
 
 def test_a_limit_of_the_user_holds_after_answers_too() -> None:
     assert noted(5.0, Kind.OK, Kind.CONNECT).ends_at == 7.0
+
+
+def test_a_cooldown_of_an_earlier_run_is_trouble_from_the_start() -> None:
+    """As its 429 would be in this run; the first answer of anybody ends it."""
+    patience = Patience(None)
+    patience.note_cooldown("a", 1.0)
+    patience.note_cooldown("b", 2.0)
+    assert patience.ends_at == 1.0 + FIRST_ANSWER_S
+    assert patience.last_trouble == "b: rate_limited: an earlier run was told to wait"
+    patience.note("c", outcome(Kind.OK), 3.0)
+    assert patience.ends_at == math.inf

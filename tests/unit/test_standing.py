@@ -164,6 +164,14 @@ def test_a_breaker_takes_up_what_an_earlier_run_knew_of_it() -> None:
     assert one.channel("m") is one.channel("m")
 
 
+def test_an_account_takes_up_the_cooldown_of_an_earlier_run() -> None:
+    """Everybody sees it, and after it the account begins slowly, as after any other."""
+    one = standing()
+    one.account.remember(5.0)
+    assert one.condition(1.0) == Condition(Status.DEGRADED, "rate limited", 5.0)
+    assert one.account.is_cooling
+
+
 def test_one_that_answers_is_healthy() -> None:
     one = standing()
     one.channel("m")
