@@ -1,8 +1,9 @@
 """
 A loopback chat server so cheap that the client is the bottleneck; run as its own process.
 
-It speaks just enough HTTP/1.1 to answer every POST with the same completion after a fixed delay,
-writes its port as the first line of stdout, and stops when stdin closes.
+It speaks just enough HTTP/1.1 to answer every POST with the same completion after a fixed delay, or
+with the same 400 if its body says REFUSE. It writes its port as the first line of stdout, and stops
+when stdin closes.
 """
 
 from __future__ import annotations
@@ -28,9 +29,17 @@ ANSWER = json.dumps(
         "usage": {"prompt_tokens": 20, "completion_tokens": 40, "total_tokens": 60},
     }
 ).encode()
-REPLY = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER)
-) + ANSWER
+REFUSAL = json.dumps(
+    {"error": {"message": "the prompt is refused", "type": "invalid_request_error", "code": None}}
+).encode()
+
+
+def _reply(status: bytes, body: bytes) -> bytes:
+    head = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, len(body)) + body
+
+
+REPLIES = (_reply(b"200 OK", ANSWER), _reply(b"400 Bad Request", REFUSAL))
 
 
 class Connection(asyncio.Protocol):
@@ -54,12 +63,14 @@ class Connection(asyncio.Protocol):
             length = int(head[start + 15 :].split(b"\r\n", 1)[0]) if start >= 0 else 0
             if len(self._buffer) < end + 4 + length:
                 return
+            is_refused = self._buffer.find(b"REFUSE", end, end + 4 + length) >= 0
             self._buffer = self._buffer[end + 4 + length :]
-            asyncio.get_running_loop().call_later(self.delay_s, self._answer)
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.delay_s, self._answer, REPLIES[is_refused])
 
-    def _answer(self) -> None:
+    def _answer(self, reply: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(REPLY)
+            self._transport.write(reply)
 
 
 async def serve(delay_s: float) -> None:

@@ -17,8 +17,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from tests.benchmarks.measured import Row, printed
 from tests.benchmarks.scenarios import limits, money, preferences, trouble
-from tests.benchmarks.scenarios.measured import Row
 
 Scenario: TypeAlias = Callable[[Path], Coroutine[Any, Any, list[Row]]]
 
@@ -55,11 +55,7 @@ def main() -> int:
     for name in names:
         with tempfile.TemporaryDirectory() as directory:
             rows = asyncio.run(SCENARIOS[name](Path(directory)))
-        for row in rows:
-            verdict = "held" if row.held else "NOT HELD"
-            sys.stdout.write(f"{name:22} {row.asked:60} {row.measured:36} {verdict}\n")
-        sys.stdout.flush()
-        all_held = all_held and all(row.held for row in rows)
+        all_held = printed(name, rows) and all_held
     return 0 if all_held else 1
 
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.scenarios.measured import (
-    Row,
-    all_succeeded,
-    at_least,
-    at_most,
-    instant_of,
-    told,
-)
+from tests.benchmarks.measured import Row, at_least, at_most, told
+from tests.benchmarks.scenarios.fleet_figures import all_succeeded, instant_of
 from tests.support.replies import Reply, Seen
 from tests.support.scripted_fleet import Temper, limited, most_within, scripted_fleet, small
 from tests.support.sessions import prompts

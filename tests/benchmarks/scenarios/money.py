@@ -8,7 +8,8 @@ from pathlib import Path
 
 from aiq.errors import ExitCode
 from aiq.model import JobState
-from tests.benchmarks.scenarios.measured import Row, all_succeeded, at_least, at_most, exactly
+from tests.benchmarks.measured import Row, at_least, at_most, exactly
+from tests.benchmarks.scenarios.fleet_figures import all_succeeded
 from tests.support.replies import Reply
 from tests.support.scripted_fleet import ScriptedFleet, always, scripted_fleet, steady
 from tests.support.sessions import prompts

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.scenarios.measured import Row, all_succeeded, at_least, exactly
+from tests.benchmarks.measured import Row, at_least, exactly
+from tests.benchmarks.scenarios.fleet_figures import all_succeeded
 from tests.support.scripted_fleet import at_times, failing, scripted_fleet, steady
 from tests.support.sessions import prompts
 

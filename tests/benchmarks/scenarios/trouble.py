@@ -8,17 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 from aiq.model import JobState
-from tests.benchmarks.scenarios.measured import (
-    Row,
-    all_succeeded,
-    at_least,
-    at_most,
-    attempts,
-    exactly,
-    instant_of,
-    rises,
-    told,
-)
+from tests.benchmarks.measured import Row, at_least, at_most, exactly, told
+from tests.benchmarks.scenarios.fleet_figures import all_succeeded, attempts, instant_of, rises
 from tests.support.replies import Reply, Seen
 from tests.support.scripted_fleet import (
     Temper,

@@ -1,39 +1,14 @@
-"""What a scenario measured, as rows of a table: asked, measured, held."""
+"""Figures of a run against a scripted fleet."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from aiq.model import JobState
 from aiq.run.result import RunResult
+from tests.benchmarks.measured import Row, exactly
 from tests.support.scripted_fleet import ScriptedFleet
-
-
-class Row(NamedTuple):
-    """One thing that was asked, and what came of it."""
-
-    asked: str
-    measured: str
-    held: bool
-
-
-def at_least(what: str, least: float, measured: float) -> Row:
-    return Row(f"{what} >= {least:g}", f"{measured:.4g}", measured >= least)
-
-
-def at_most(what: str, most: float, measured: float) -> Row:
-    return Row(f"{what} <= {most:g}", f"{measured:.4g}", measured <= most)
-
-
-def exactly(what: str, expected: object, measured: object) -> Row:
-    return Row(f"{what} = {expected}", f"{measured}", measured == expected)
-
-
-def told(what: str, measured: object) -> Row:
-    """A figure that explains another one and is not asked for."""
-    return Row(f"({what})", f"{measured}", held=True)
 
 
 def all_succeeded(result: RunResult) -> Row:
