@@ -157,7 +157,9 @@ class Session:
         )
         try:
             if await jobs.needs_model(database, work.scope):
-                await settle_models(fleet, work.overlays.values(), self._redactor)
+                settling = settle_models(fleet, work.overlays.values(), self._redactor)
+                if not await self._signals.unless_stopped(settling):
+                    return await outcome_of(database, work, signals=self._signals)
             funds = await open_funds(database, work, fleet, self._settings)
             if funds.uncounted:
                 self._observer.note(

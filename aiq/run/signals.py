@@ -14,7 +14,8 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 from aiq.errors import ExitCode
 
@@ -32,8 +33,8 @@ class Signals:
         self._leave = leave
         self.first: signal.Signals | None = None
         self._count = 0
-        self._stop: Callable[[], None] | None = None
-        self._abort: Callable[[], None] | None = None
+        self._stop: Callable[[], object] | None = None
+        self._abort: Callable[[], object] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._asked = asyncio.Event()
         self._is_heeded = False
@@ -48,13 +49,25 @@ class Signals:
         """The exit status that says so."""
         return ExitCode.SIGINT if self.first is signal.SIGINT else ExitCode.SIGTERM
 
-    def tell(self, *, stop: Callable[[], None], abort: Callable[[], None]) -> None:
+    def tell(self, *, stop: Callable[[], object], abort: Callable[[], object]) -> None:
         """From now on call these; at once if a signal came before."""
         self._stop, self._abort = stop, abort
         if self._count >= 1:
             stop()
         if self._count >= 2:
             abort()
+
+    async def unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do what may take long before anything is sent; False if a signal ended it."""
+        working = asyncio.create_task(work)
+        self.tell(stop=working.cancel, abort=working.cancel)
+        try:
+            await working
+        except asyncio.CancelledError:
+            if not self.is_stopped:
+                raise
+            return False
+        return True
 
     def heed(self) -> None:
         """From now on somebody looks at `is_stopped`, or is told."""

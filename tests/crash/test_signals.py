@@ -189,6 +189,29 @@ async def test_sigint_while_another_program_holds_the_database_leaves_at_once(
         check_all_answered(place.db, 6)
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_nobody_waits_for_a_list_of_models_to_leave(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """A local server that is asked which model it has, and hangs, has nothing in flight to keep."""
+    async with FaultServer(Reply.hang()) as server:
+        local = {"base_url": server.url, "model": None, "connect_timeout_s": 100}
+        async with Workplace(tmp_path, a=local) as place:
+            running = await place.start("run", place.write(prompts(5)))
+            await server.seen(1)
+            running.send(number)
+            ended, took_s = await timed_end(running)
+            assert (ended.code, took_s < PROMPT_S) == (code, True), ended.text
+            assert "5 pending" in ended.text
+            assert [seen.method for seen in server.ledger] == ["GET"]
+            assert states(place.db) == {"pending": 5}
+            check_store(place.db, lines=5)
+            place.configure(a=server)
+            server.load(None)
+            assert (await place.resume(ended)).code == 0
+            check_all_answered(place.db, 5)
+
+
 async def test_sigint_before_anything_has_begun_is_quiet(tmp_path: Path) -> None:
     """Ctrl-C has one exit status and never a traceback, however early it comes."""
     async with Workplace(tmp_path) as place:

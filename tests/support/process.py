@@ -199,7 +199,7 @@ class Workplace:
         self.configure(run, **providers)
 
     def configure(self, run: Mapping[str, Any] | None = None, **providers: Any) -> None:
-        """Write aiq.toml; a provider is a fault server, a URL or a table."""
+        """Write aiq.toml; a provider is a fault server, a URL or a table (None: no such key)."""
         lines = ["[run]", *_pairs({"concurrency": 16, **(run or {})})]
         for name, given in providers.items():
             url = given.url if isinstance(given, FaultServer) else given
@@ -306,7 +306,7 @@ class Workplace:
 
 
 def _pairs(keys: Mapping[str, Any]) -> list[str]:
-    return [f"{name} = {_toml(value)}" for name, value in keys.items()]
+    return [f"{name} = {_toml(value)}" for name, value in keys.items() if value is not None]
 
 
 def _toml(value: Any) -> str:
