@@ -75,7 +75,7 @@ class StoreError(AiqError):
 
 
 class StoreMoved(StoreError):
-    """The database was deleted or replaced during a run; `copy` holds all of it."""
+    """The database or its log was deleted or replaced during a run; `copy` holds all of it."""
 
     def __init__(self, message: str, *, hint: str | None = None, copy: Path) -> None:
         super().__init__(message, hint=hint)

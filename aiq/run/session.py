@@ -271,7 +271,7 @@ class Session:
         writer.start(ended=ended)
         self._signals.tell(stop=stop, abort=pool.abort)
         watching = self._watch.beat(
-            lambda: stop_because("the database was deleted or replaced"), self._observer.note
+            lambda lost: stop_because(f"{lost} was deleted or replaced"), self._observer.note
         )
         try:
             async with _beside(deadlines.beat(), self._show(board, publisher), watching):

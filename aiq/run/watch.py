@@ -1,8 +1,9 @@
 """
 Watches that the database stays where it is while a run writes it.
 
-A deleted or replaced file takes every commit and loses them all at the end of the process. It is
-looked for every five seconds and once more at the end; what it holds is then copied.
+A file that was deleted or replaced, be it the write-ahead log, takes every commit and loses them
+all at the end of the process. That is looked for every five seconds and once more at the end; what
+the database holds is then copied.
 """
 
 from __future__ import annotations
@@ -30,23 +31,23 @@ class Watch:
         self._presence: Presence | None = None
 
     def begin(self) -> None:
-        """Remember which file it is."""
+        """Remember which files it is."""
         self._presence = Presence(self._path)
 
     @property
-    def is_lost(self) -> bool:
-        """Whether it was deleted or replaced since."""
-        return self._presence is not None and self._presence.is_lost
+    def lost(self) -> str | None:
+        """What of it was deleted or replaced since."""
+        return None if self._presence is None else self._presence.lost
 
-    async def beat(self, lost: Callable[[], None], note: Callable[[str], None]) -> None:
+    async def beat(self, tell_lost: Callable[[str], None], note: Callable[[str], None]) -> None:
         """
-        Call `lost` once if it gets lost; ends then, or by being cancelled.
+        Call `tell_lost` once with what was lost; ends then, or by being cancelled.
 
         `note` is told once if the log grows beyond what it is cut back to, because some program
         goes on reading what was there long ago.
         """
         is_told = False
-        while not self.is_lost:
+        while (lost := self.lost) is None:
             size = size_of(log_path(self._path))
             if size > LOG_BYTES and not is_told:
                 is_told = True
@@ -55,13 +56,14 @@ class Watch:
                     f" reading {self._path}; closing it there lets the log shrink"
                 )
             await self._clock.sleep(BEAT_S)
-        lost()
+        tell_lost(lost)
 
     async def check(self, database: Database) -> None:
         """Raise `StoreMoved` if it was lost, with a copy of all that was ever committed."""
-        if not self.is_lost:
+        lost = self.lost
+        if lost is None:
             return
-        what = f"database {self._path} was deleted or replaced while a run was using it"
+        what = f"{lost} was deleted or replaced while a run was using it"
         try:
             copy = await keep_copy(database)
         except StoreError as error:

@@ -1,8 +1,11 @@
 """
-Whether the file at a database's path is still the one that was opened.
+Whether the files of a database are still the ones that were opened.
 
 A file that is deleted or replaced lives on for whoever has it open: every commit succeeds, and all
 of it is gone with the process. `keep_copy` writes what such a database holds to a new file.
+
+The write-ahead log is such a file too. SQLite keeps the one it has opened, empty or not, until the
+last connection closes, so that another one, or none, is never its own doing while a run goes.
 """
 
 from __future__ import annotations
@@ -13,20 +16,26 @@ from pathlib import Path
 
 from aiq.errors import StoreError
 from aiq.store.db import Database
+from aiq.store.place import log_path
 from aiq.store.rescue import private_name, sync_directory, temporary_directories
 
 
 class Presence:
-    """Remembers which file a path led to."""
+    """Remembers which files the paths of an open database led to."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._first = _identity(path)
+        self._first = {
+            f"database {path}": (path, _identity(path)),
+            f"database {path}: its write-ahead log": (log_path(path), _identity(log_path(path))),
+        }
 
     @property
-    def is_lost(self) -> bool:
-        """Whether the path leads to another file now, or to none."""
-        return _identity(self._path) != self._first
+    def lost(self) -> str | None:
+        """The first of them whose path leads to another file now, or to none."""
+        for name, (path, first) in self._first.items():
+            if first is not None and _identity(path) != first:
+                return name
+        return None
 
 
 async def keep_copy(database: Database) -> Path:

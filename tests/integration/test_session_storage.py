@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from aiq.clock import Clock
 from aiq.errors import StoreError, StoreMoved
 from aiq.run import pool, watch
 from aiq.run.aftermath import Aftermath
 from aiq.run.options import RunOptions
-from aiq.store import db, rescue, writer
+from aiq.store import db, rescue, runs, writer
+from aiq.store.place import log_path
 from aiq.store.writes import StaleWrite, apply
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply, Seen
@@ -208,7 +210,15 @@ def remove_directory(path: Path) -> None:
     shutil.rmtree(path.parent)
 
 
-@pytest.mark.parametrize("harm", [delete, replace, remove_directory])
+def delete_log(path: Path) -> None:
+    log_path(path).unlink()
+
+
+def replace_log(path: Path) -> None:
+    replace(log_path(path))
+
+
+@pytest.mark.parametrize("harm", [delete, replace, remove_directory, delete_log, replace_log])
 async def test_a_database_that_goes_away_during_a_run_is_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], None]
 ) -> None:
@@ -236,10 +246,33 @@ async def test_a_database_that_goes_away_during_a_run_is_copied(
         assert 10 <= len(server.ledger) < 200
         if harm is replace:
             assert path.read_bytes() == b"somebody else's"
+        is_log = harm in (delete_log, replace_log)
+        assert ("its write-ahead log" in str(error)) == is_log
+        assert ("its write-ahead log" in bench.recorder.notes[-1]) == is_log
         bench.database = error.copy
         await bench.run(prompts(200))
         assert bench.states() == {"succeeded": 200}
         assert len(server.ledger) == 200
+
+
+async def test_what_sqlite_does_to_its_log_is_no_loss(tmp_path: Path) -> None:
+    """It is cut back, begun anew, and left alone by whoever else closes the database."""
+    path = tmp_path / "aiq.db"
+    database = await db.open_for_run(path)
+    looking = watch.Watch(path, Clock())
+    looking.begin()
+    try:
+        for number in range(3):
+            for _ in range(20):
+                await runs.begin_run(database, pid=1, host="host", now_us=number)
+            other = sqlite3.connect(path)
+            assert other.execute("SELECT count(*) FROM run").fetchone() == (20 * number + 20,)
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            other.close()
+            await database.checkpoint()
+            assert looking.lost is None
+    finally:
+        await database.close()
 
 
 async def test_a_program_that_goes_on_reading_is_pointed_out(
