@@ -65,7 +65,10 @@ class Arrival:
 
     @property
     def body(self) -> bytes:
-        return b"".join(self.chunks)
+        """All that has come, in one piece; the many that it was made of are not kept beside it."""
+        if len(self.chunks) > 1:
+            self.chunks[:] = [b"".join(self.chunks)]
+        return self.chunks[0] if self.chunks else b""
 
     def start(self, size: int) -> bytes:
         """Return at most so many bytes of the body, without putting all of it together."""

@@ -39,7 +39,8 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 """Cap of a reply's body, as sent and as decoded."""
 
 CONNECTION_CHECK_S = 1.0
-"""How often a reply that keeps us waiting inside its body is checked for its connection."""
+"""How often a reply that keeps us waiting inside its body is checked for its connection, and gives
+way to others."""
 
 _LARGE_BODY_BYTES = 1024 * 1024
 """aiohttp warns about larger `bytes` and writes them at once; a file object goes in parts."""
@@ -63,7 +64,7 @@ class SocketTransport(httpx.AsyncBaseTransport):
         self._connect_timeout_s = connect_timeout_s
         self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
-        self._room = Room()
+        self._room = Room(largest_bytes=MAX_BODY_BYTES)
         self._headers = _WireHeaders(httpx.Headers(), CIMultiDict(), ())
         self._url: tuple[httpx.URL | None, yarl.URL] = (None, yarl.URL())
 
@@ -152,7 +153,7 @@ async def _receive(
     try:
         while not content.at_eof():
             await share.turn()
-            chunk = await (content.readany() if content.is_eof() else _next_chunk(reply))
+            chunk = await (content.readany() if content.is_eof() else _next_chunk(reply, share))
             chunks.append(chunk)
             share.take(len(chunk))
             if share.size > MAX_BODY_BYTES:
@@ -175,9 +176,11 @@ async def _receive(
             reply.close()
 
 
-async def _next_chunk(reply: aiohttp.ClientResponse) -> bytes:
+async def _next_chunk(reply: aiohttp.ClientResponse, share: Share) -> bytes:
     """
     Wait for more of the body, looking now and then whether its connection still exists.
+
+    Meanwhile others may take the room.
 
     When chunk framing breaks in a later packet, aiohttp's compiled parser (seen in 3.14.5) closes
     the connection and leaves the reader waiting for ever. A connection that is gone because the
@@ -187,6 +190,7 @@ async def _next_chunk(reply: aiohttp.ClientResponse) -> bytes:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONNECTION_CHECK_S):
                 return await reply.content.readany()
+        share.give_way()
         is_gone = reply.connection is None or reply.connection.transport is None
         if is_gone and not reply.content.is_eof():
             raise aiohttp.ClientPayloadError("the connection is gone and the body is not complete")

@@ -16,6 +16,7 @@ from aiq.policy import outcomes
 from aiq.providers.dialect import Inexpressible
 from aiq.providers.durations import retry_after_s
 from aiq.providers.exchange import (
+    KEPT_BODY_BYTES,
     Arrival,
     BrokenReply,
     Gate,
@@ -136,7 +137,7 @@ def _late(arrival: Arrival, limit_s: float) -> Outcome:
         arrival.status_code,
         Flaw.TRUNCATED,
         text,
-        body=arrival.body,
+        body=arrival.start(KEPT_BODY_BYTES),
         elapsed_s=limit_s,
         retry_after_s=retry_after_s(arrival.headers),
     )

@@ -13,10 +13,11 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aiq.providers.transport import MAX_BODY_BYTES
 from tests.support.fault_server import FaultServer
 from tests.support.ledger import check_all_answered, outcomes, prompts
 from tests.support.process import Workplace
-from tests.support.replies import Reply, Seen
+from tests.support.replies import Ending, Reply, Seen
 
 AT_ONCE = 16
 MOST_MB = 64.0
@@ -73,6 +74,11 @@ def _loads() -> dict[str, Load]:
         "gzip bomb": Load(reply=_bomb(), kind="bad_response"),
         "body of 50 MB": Load(
             reply=Reply(raw=_HTTP + length, endless=b" " * _PIECE), kind="bad_response"
+        ),
+        "bodies that stall below the cap": Load(
+            reply=Reply(body=b" " * (MAX_BODY_BYTES - 1024), cut=0.99, ending=Ending.HANG),
+            kind="bad_response",
+            timeout_s=5.0,
         ),
         "body of 50 MB in chunks": Load(
             reply=Reply(raw=_CHUNKED, endless=b"10000\r\n" + b" " * _PIECE + b"\r\n"),

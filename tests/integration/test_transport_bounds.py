@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from aiq.providers import transport as module
 from aiq.providers.connections import MAX_HEAD_BYTES
 from aiq.providers.exchange import never_sent, prepare
 from aiq.providers.room import ROOM_BYTES
@@ -75,6 +76,50 @@ async def test_large_bodies_come_one_after_the_other_when_the_room_is_full(
             await asyncio.sleep(0)
     assert all(one.result().content == LARGE for one in asked)
     assert ROOM_BYTES <= most < ROOM_BYTES + MAX_BODY_BYTES + 4 * 1024 * 1024
+    assert transport._room._held_bytes == 0
+
+
+async def test_a_large_body_that_stalls_lets_the_others_by(
+    transport: SocketTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was the first to be read on, up to nearly the cap, and keeps what it holds; they end."""
+    monkeypatch.setattr(module, "CONNECTION_CHECK_S", 0.02)
+    stalled = Reply(body=LARGE, cut=0.95, framing=Framing.LENGTH, ending=Ending.HANG)
+    async with FaultServer([stalled, *[Reply(body=LARGE)] * 4]) as server:
+        first = asyncio.create_task(transport.handle_async_request(asking(server)))
+        while transport._room._held_bytes < ROOM_BYTES:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        others = [transport.handle_async_request(asking(server)) for _ in range(4)]
+        async with asyncio.timeout(20):
+            found = await asyncio.gather(*others)
+        assert all(one.content == LARGE for one in found)
+        assert not first.done()
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+    assert transport._room._held_bytes == 0
+
+
+async def test_many_large_bodies_that_stall_hold_no_more_than_the_bound(
+    transport: SocketTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is let by any more when a whole reply has been read beyond the room."""
+    monkeypatch.setattr(module, "CONNECTION_CHECK_S", 0.02)
+    stalled = Reply(body=LARGE, cut=0.95, framing=Framing.LENGTH, ending=Ending.HANG)
+    most = 0
+    async with FaultServer(stalled) as server:
+        asked = [
+            asyncio.create_task(transport.handle_async_request(asking(server))) for _ in range(8)
+        ]
+        async with asyncio.timeout(20):
+            while most <= ROOM_BYTES + MAX_BODY_BYTES:
+                await asyncio.sleep(0.01)
+                most = max(most, transport._room._held_bytes)
+        await asyncio.sleep(0.2)  # ten times as long as it takes to be let by
+        most = max(most, transport._room._held_bytes)
+        for one in asked:
+            one.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+    assert most < ROOM_BYTES + 2 * MAX_BODY_BYTES + 4 * 1024 * 1024
     assert transport._room._held_bytes == 0
 
 
