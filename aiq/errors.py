@@ -6,6 +6,7 @@ The error tree: what ends a command, with which exit status, and what to do next
     │   ├── ConfigError     2   a configuration key, named by its path
     │   ├── InputError      2   a prompt file
     │   └── UnknownName     2   no such database, batch, job or provider
+    ├── DamagedAnswers      1   stored answers are damaged; all else was done
     ├── Unusable            3   no provider can be used; jobs stay pending
     └── StoreError          5   the database cannot be used
         └── StoreMoved      5   it is no longer where it was, but a copy of it is kept
@@ -60,6 +61,12 @@ class InputError(Refused):
 
 class UnknownName(Refused):
     """There is no such database, batch, job or provider."""
+
+
+class DamagedAnswers(AiqError):
+    """Stored answers are damaged and were not handed out; all else was done."""
+
+    exit_code = ExitCode.SOME_FAILED
 
 
 class Unusable(AiqError):

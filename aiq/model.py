@@ -62,6 +62,10 @@ class Kind(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
+DAMAGED = "damaged"
+"""Beside the kinds, what a stored answer can have become; no attempt ends so."""
+
+
 class Billed(enum.StrEnum):
     """Whether the provider charges for an attempt, as far as the reply lets us know."""
 

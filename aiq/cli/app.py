@@ -52,6 +52,9 @@ _READ_STATUS = f"""\
 {_REFUSED}
 {_STORE}
 {_BUG}"""
+_EXPORT_STATUS = _READ_STATUS.replace(
+    _FULL_STDOUT, f"{_FULL_STDOUT}, or stored answers are damaged"
+)
 _CHECK_STATUS = f"""\
   0         every line is valid
   1         some lines are invalid
@@ -157,7 +160,7 @@ def retry_failed(options: RetryOptions, failure: Failure) -> int:
     return retry_jobs(options, failure)
 
 
-@command(app, ExportOptions, name="export", exit_status=_READ_STATUS)
+@command(app, ExportOptions, name="export", exit_status=_EXPORT_STATUS)
 def export(options: ExportOptions, _failure: Failure) -> int:
     r"""
     Write the results of a batch.

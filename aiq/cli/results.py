@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ from aiq.cli.announcements import batch_names
 from aiq.cli.options import ExportOptions, Format, States, WorkOptions
 from aiq.cli.text import visible
 from aiq.config import Settings
-from aiq.errors import ExitCode, Refused
-from aiq.run.export import export, refuse_overwrite, unfinished
+from aiq.errors import DamagedAnswers, ExitCode, Refused
+from aiq.run.export import Exported, export, refuse_overwrite, unfinished
 from aiq.run.options import RunOptions
 from aiq.run.sources import STDIN, batch_name
 from aiq.run.status import read_status
@@ -28,12 +29,12 @@ def write_results(options: ExportOptions) -> int:
     """Do what `aiq export` promises; return the exit status."""
     output = ResultFile.asked(options)
     output.refuse_path()
-    count = asyncio.run(output.write(options.batch))
+    exported = asyncio.run(output.write(options.batch))
     if not output.is_stdout:
         left = asyncio.run(unfinished(options.db, options.batch))
         more = f"; {figures.plural(left, 'job')} not finished" if left else ""
-        written = f"{figures.plural(count, 'result')} written to {visible(str(output.path))}"
-        streams.say(f"{written}{more}")
+        streams.say(f"{output.written(exported)}{more}")
+    output.refuse_damage(exported)
     return ExitCode.OK
 
 
@@ -95,16 +96,36 @@ class ResultFile:
             return
         refuse_overwrite(self.path, self.protect)
 
-    async def write(self, batch: str | None) -> int:
-        """Write the results of a batch; return how many."""
+    def written(self, exported: Exported) -> str:
+        """Return the sentence that says how much was written where."""
+        results = figures.plural(exported.results, "result")
+        return f"{results} written to {visible(str(self.path))}"
+
+    def refuse_damage(self, exported: Exported) -> None:
+        """Raise `DamagedAnswers` if there were any: what was written is not all that was stored."""
+        if not exported.damaged:
+            return
+        answers = figures.plural(exported.damaged, "stored answer")
+        verb = "is" if exported.damaged == 1 else "are"
+        left_out = self.state == States.SUCCEEDED
+        raise DamagedAnswers(
+            f"{answers} {verb} damaged, and {verb} {'left out' if left_out else 'given as failed'}",
+            hint=f"`aiq doctor --verify {shlex.quote(str(self.database))}` tells which; restore a"
+            " copy, or `aiq retry-failed --kind damaged` asks (and pays) again",
+        )
+
+    async def write(self, batch: str | None) -> Exported:
+        """Write the results of a batch; return what it came to."""
         if self.path is not None:
             return await self._export(batch, sys.stdout.buffer, escape_controls=False)
-        count = 0  # what is told where the reader leaves early
+        exported = Exported(0)
         with streams.data_stream() as stream:
-            count += await self._export(batch, stream, escape_controls=sys.stdout.isatty())
-        return count
+            exported = await self._export(batch, stream, escape_controls=sys.stdout.isatty())
+        return exported  # noqa: RET504 - where the reader leaves early, the block ends before
 
-    async def _export(self, batch: str | None, stream: BinaryIO, *, escape_controls: bool) -> int:
+    async def _export(
+        self, batch: str | None, stream: BinaryIO, *, escape_controls: bool
+    ) -> Exported:
         return await export(
             self.database,
             batch=batch,

@@ -227,14 +227,13 @@ class _Work:
     async def _written(self, output: ResultFile, result: RunResult) -> ExitCode:
         """Export the results; a failure is told and makes the exit status non-zero."""
         try:
-            count = await output.write(result.batches[0])
+            exported = await output.write(result.batches[0])
+            if not self._options.quiet and not output.is_stdout:
+                streams.talk([Text(output.written(exported))])
+            output.refuse_damage(exported)
         except AiqError as error:
             self._failure.show(error)
             return result.exit_code or error.exit_code
-        if not self._options.quiet and not output.is_stdout:
-            streams.talk(
-                [Text(f"{figures.plural(count, 'result')} written to {visible(str(output.path))}")]
-            )
         return result.exit_code
 
 

@@ -39,7 +39,7 @@ class Event(enum.StrEnum):
     REPLACE = "replace"
     """Its line in the prompt file changed before it had an answer."""
     RERUN = "rerun"
-    """Its line changed after it had an answer, and the user asked for a new one."""
+    """The user asked for a new answer: its line has changed since, or the stored one is damaged."""
     RESTORE = "restore"
     """Its line changed back before the new answer came, so the old one holds."""
 

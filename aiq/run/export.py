@@ -2,25 +2,25 @@
 Results out of the database: flat JSON lines, the OpenAI Batch output format, or CSV.
 
 Everything shown is derived from the stored reply at this moment. A stored reply whose digest no
-longer matches stops the export: a damaged answer is not handed out as a good one.
+longer matches comes out as a failed job, and is counted; it keeps no other back.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from aiq.errors import InputError, Refused, StoreError, UnknownName
-from aiq.model import NANO_PER_USD, Content, Endpoint, JobState
+from aiq.errors import InputError, Refused, UnknownName
+from aiq.model import DAMAGED, NANO_PER_USD, Content, Endpoint, JobState
 from aiq.prompts.shapes import BadLine, parse
 from aiq.providers import json_text
 from aiq.providers.dialect import Dialect
 from aiq.providers.dialects import dialect_for
+from aiq.run.damage import checked
 from aiq.run.export_formats import csv_header, csv_row, openai_line
 from aiq.run.job import shown_key
 from aiq.run.replacement import replaced, target_of
@@ -39,6 +39,15 @@ _OPENAI_KINDS = ("openai", "simulated")
 FORMATS = ("flat", "openai", "csv")
 
 
+class Exported(NamedTuple):
+    """What an export came to."""
+
+    results: int
+    """As many as were written."""
+    damaged: int = 0
+    """Stored answers met that are damaged, written as failed or left out."""
+
+
 @functools.cache
 def _dialect(kind: str | None) -> Dialect:
     """Return who reads the stored replies of a kind of provider."""
@@ -55,9 +64,9 @@ async def export(
     protect: Sequence[Path],
     stream: BinaryIO,
     escape_controls: bool,
-) -> int:
+) -> Exported:
     """
-    Write the finished jobs of a batch in order of first ingest; return how many.
+    Write the finished jobs of a batch in order of first ingest.
 
     Args:
         output: replaced atomically when everything is written; None writes to `stream`.
@@ -67,7 +76,7 @@ async def export(
     Raises:
         UnknownName: no such database or batch, or several batches and none named.
         InputError: the output is one of the protected files.
-        StoreError: the database cannot be read, or a stored answer is damaged.
+        StoreError: the database cannot be read.
     """
     if format not in FORMATS:
         raise Refused(f"there is no format `{format}`", hint="choose flat, openai or csv")
@@ -149,20 +158,24 @@ async def _write(
     stream: BinaryIO,
     *,
     escape: bool,
-) -> int:
-    line = _LINES[format]
+) -> Exported:
+    line, wanted = _LINES[format], STATES[state]
     if format == "csv":
         stream.write(_escaped(csv_header()) if escape else csv_header())
-    count = 0
-    async for jobs in reading.finished_jobs(database, batch_id, STATES[state]):
+    results = damaged = 0
+    # What is damaged is failed, and only the answers tell.
+    read = STATES["all"] if JobState.FAILED in wanted else wanted
+    async for jobs in reading.finished_jobs(database, batch_id, read):
         page = io.BytesIO()
-        for job in jobs:
-            page.write(line(job))
+        for job in map(checked, jobs):
+            damaged += job.error_kind == DAMAGED
+            if job.state in wanted:
+                page.write(line(job))
+                results += 1
         text = page.getvalue()
         stream.write(_escaped(text) if escape else text)
-        count += len(jobs)
     stream.flush()
-    return count
+    return Exported(results, damaged)
 
 
 def _escaped(text: bytes) -> bytes:
@@ -184,14 +197,9 @@ _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 
 def content_of(job: FinishedJob) -> Content:
-    """Return what a person wants out of a job's stored reply; raises `StoreError` if damaged."""
+    """Return what a person wants out of a job's stored reply."""
     if job.body is None:
         return Content()
-    if hashlib.sha256(job.body).digest() != job.digest:
-        raise StoreError(
-            f"the stored answer of job `{shown_key(job.key)}` is damaged: its digest is another",
-            hint="restore a copy of the database; nothing was changed",
-        )
     return _dialect(job.provider_kind).content(_endpoint(job), job.body)
 
 
@@ -247,7 +255,6 @@ def _flat_line(job: FinishedJob) -> bytes:
 
 
 def _openai_line(job: FinishedJob) -> bytes:
-    content_of(job)
     body = None
     if job.body is not None and job.provider_kind not in _OPENAI_KINDS:
         body = _dialect(job.provider_kind).completion(_endpoint(job), job.body)

@@ -13,7 +13,7 @@ from aiq.run.options import Requeue, RunOptions
 from aiq.run.request import Overlay
 from aiq.run.sources import Source, open_sources
 from aiq.run.work import Work
-from aiq.store import batches, jobs
+from aiq.store import batches, requeueing
 from aiq.store.batches import Batch
 from aiq.store.db import Database
 from aiq.store.jobs import Scope
@@ -45,7 +45,7 @@ class Intake:
     async def _requeued(self, database: Database, requeue: Requeue) -> Work:
         chosen = await _named_batches(database, requeue.batch)
         await self._keep_flags(database, chosen)
-        count = await jobs.requeue(
+        count = await requeueing.requeue(
             database,
             [batch.id for batch in chosen],
             kinds=requeue.kinds,

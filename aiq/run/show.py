@@ -10,6 +10,7 @@ import msgspec
 from aiq.clock import rfc3339
 from aiq.errors import UnknownName
 from aiq.model import NANO_PER_USD, Content, JobState
+from aiq.run.damage import checked
 from aiq.run.export import content_of, flat
 from aiq.run.job import shown_key
 from aiq.store import attempts, reading
@@ -101,6 +102,7 @@ async def _read(database: Database, job: str, batch: str | None) -> JobDetails:
     finished = await reading.job_by_id(database, found[0].id)
     if finished is None:
         raise UnknownName(f"there is no job `{job}`")
+    finished = checked(finished)
     return JobDetails(
         job=shown_key(finished.key),
         batch=found[0].batch,

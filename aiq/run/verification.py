@@ -44,7 +44,8 @@ _WORDS = {
     Rule.TIMES: ("times", "all times lie between 2020 and now"),
 }
 _HINTS = {
-    Rule.DIGESTS: "the file was damaged outside of aiq: restore a copy",
+    Rule.DIGESTS: "the file was damaged outside of aiq: restore a copy, or ask (and pay) again with"
+    " `aiq retry-failed --kind damaged`",
     Rule.BOUNDS: "a budget stops at such a reply; check `price` in the configuration",
     Rule.TIMES: "a clock was wrong; nothing is decided by these times",
 }

@@ -1,5 +1,5 @@
 """
-Jobs as a run reads them: recovery of what a dead run left, pages of pending jobs, requeueing.
+Jobs as a run reads them: recovery of what a dead run left, pages of pending jobs.
 
 These run on the writing connection of the one run that owns the database. A scope says which jobs
 a run is about: those whose line is in the given sources, or those chosen by `retry-failed`.
@@ -100,13 +100,13 @@ def _next_pass(cursor: Cursor) -> Cursor:
 def scope_parameters(scope: Scope) -> dict[str, object]:
     """Return the named parameters of `IN_SCOPE`, and the batches as JSON."""
     return {
-        "batches": _as_json(scope.batches),
+        "batches": as_json(scope.batches),
         "chosen": scope.chosen,
-        "sources": None if scope.sources is None else _as_json(scope.sources),
+        "sources": None if scope.sources is None else as_json(scope.sources),
     }
 
 
-def _as_json(values: Sequence[object]) -> str:
+def as_json(values: Sequence[object]) -> str:
     """Hand a list to SQL, where `json_each` reads it."""
     return msgspec.json.encode(values).decode()
 
@@ -150,7 +150,7 @@ def _within_bytes(heads: Sequence[Row]) -> Sequence[Row]:
 
 async def _with_lines(database: Database, batch_id: int, heads: Sequence[Row]) -> list[PendingJob]:
     lines: dict[int, bytes] = dict(
-        await database.rows(_LINES, (_as_json([head[0] for head in heads]),))
+        await database.rows(_LINES, (as_json([head[0] for head in heads]),))
     )
     tried = [head[0] for head in heads if head[3] > head[4]]
     histories = await _histories(database, tried) if tried else {}
@@ -183,7 +183,7 @@ async def _histories(
     model may be asked for.
     """
     histories: dict[int, Counter[tuple[str, Kind]]] = {}
-    for job_id, provider, kind, count in await database.rows(_HISTORIES, (_as_json(job_ids),)):
+    for job_id, provider, kind, count in await database.rows(_HISTORIES, (as_json(job_ids),)):
         histories.setdefault(job_id, Counter())[provider, Kind(kind)] = count
     return histories
 
@@ -197,46 +197,6 @@ WHERE job.id IN (SELECT value FROM json_each(?))
   AND attempt.kind IN ('connect', 'interrupted', 'auth', 'context_too_long', 'server_error',
                        'bad_response')
 GROUP BY job.id, candidate.provider, attempt.kind
-"""
-
-
-async def requeue(
-    database: Database,
-    batches: Sequence[int],
-    *,
-    kinds: Sequence[str] | None,
-    except_kinds: Sequence[str],
-) -> int:
-    """
-    Make failed jobs pending again and choose them as the scope of this run; return how many.
-
-    `kinds` None means all. Their counts and rejections are cleared, never the ledger.
-    """
-    async with database.transaction():
-        await database.rows("DELETE FROM temp.chosen")
-        chosen = await database.changed(
-            _CHOOSE,
-            {
-                "batches": _as_json(batches),
-                "kinds": None if kinds is None else _as_json(kinds),
-                "except": _as_json(except_kinds),
-            },
-        )
-        await database.rows(_REQUEUE)
-    return chosen
-
-
-_CHOOSE = """
-INSERT INTO temp.chosen
-SELECT job.id FROM job
-WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND job.state = 'failed'
-  AND job.source_id IS NOT NULL
-  AND (:kinds IS NULL OR job.error_kind IN (SELECT value FROM json_each(:kinds)))
-  AND job.error_kind NOT IN (SELECT value FROM json_each(:except))
-"""
-_REQUEUE = """
-UPDATE job SET state = 'pending', fresh_from = attempts, error_kind = NULL, error_message = NULL
-FROM temp.chosen WHERE job.id = chosen.job_id AND job.state = 'failed'
 """
 
 

@@ -8,13 +8,12 @@ from being looked at is an error of that rule alone.
 
 from __future__ import annotations
 
-import hashlib
-
 import msgspec
 
 from aiq.model import LedgerRow
 from aiq.store import attempts
 from aiq.store.db import Database, Row
+from aiq.store.digests import teach_digest
 from aiq.store.rules import Rule
 
 SAMPLES = 3
@@ -71,12 +70,7 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
 
 async def prepare(database: Database) -> None:
     """Teach a connection what the rules need."""
-    await database.teach("sha256", _sha256)
-
-
-def _sha256(body: bytes | str | None) -> bytes | None:
-    data = body.encode() if isinstance(body, str) else body
-    return None if data is None else hashlib.sha256(data).digest()
+    await teach_digest(database)
 
 
 async def extent(database: Database) -> Extent:

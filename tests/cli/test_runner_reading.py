@@ -74,6 +74,35 @@ def test_export_to_a_file_says_what_is_still_missing(aiq: Aiq) -> None:
     assert exported.stderr == "1 result written to out.jsonl; 2 jobs not finished\n"
 
 
+def test_an_export_with_a_damaged_answer_says_so_and_writes_the_others(
+    aiq: Aiq, folder: Path
+) -> None:
+    """On its own and at the end of a run; the command in the hint puts it right."""
+    aiq("run", "prompts.jsonl", "-p", "quick", "--db", "a.db")
+    with closing(sqlite3.connect(folder / "a.db")) as connection, connection:
+        connection.execute("UPDATE answer SET body = CAST('{}' AS BLOB) WHERE job_id = 2")
+    exported = aiq("export", "--db", "a.db", "-o", "out.jsonl")
+    assert exported.exit_code == 1
+    assert exported.stderr == (
+        "3 results written to out.jsonl\n"
+        "error: 1 stored answer is damaged, and is given as failed\n\n"
+        "hint: `aiq doctor --verify a.db` tells which; restore a copy, or"
+        " `aiq retry-failed --kind damaged --db a.db` asks (and pays) again\n"
+    )
+    rows = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert [row["state"] for row in rows] == ["succeeded", "failed", "succeeded"]
+    some = aiq("export", "--db", "a.db", "--state", "succeeded")
+    assert (some.exit_code, len(some.stdout.splitlines())) == (1, 2)
+    assert "1 stored answer is damaged, and is left out" in some.stderr
+    again = aiq("run", "prompts.jsonl", "-p", "quick", "--db", "a.db", "-o", "o", "--json", "-q")
+    assert (again.exit_code, json.loads(again.stdout)["exit_code"]) == (1, 1)
+    assert "is damaged" in again.stderr
+    assert "damaged: the stored answer" in aiq("show", "two", "--db", "a.db").stdout
+    command = ["retry-failed", "--kind", "damaged", "--db", "a.db", "-p", "quick", "-q"]
+    assert aiq(*command).exit_code == 0
+    assert aiq("export", "--db", "a.db").exit_code == 0
+
+
 def test_a_hint_names_the_database_that_was_meant(aiq: Aiq) -> None:
     aiq("run", "prompts.jsonl", "-p", "quick", "--db", "two.db", "-n", "p5")
     aiq("run", "prompts.jsonl", "-p", "quick", "--db", "two.db", "-n", "p6")

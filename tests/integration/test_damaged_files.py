@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from aiq.errors import StoreError
-from aiq.run.options import RunOptions
+from aiq.errors import ExitCode, StoreError
+from aiq.run.diagnosis import Gravity
+from aiq.run.options import Requeue, RunOptions
+from aiq.run.result import RunResult
 from aiq.run.show import read_job
+from aiq.run.verification import verify
 from aiq.store import rescue
 from tests.support.fault_server import FaultServer
+from tests.support.invariants import check_store
 from tests.support.sessions import Bench, prompts, provider
 
 JOBS = 300
@@ -38,21 +42,89 @@ def held(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def damage(bench: Bench, job: str) -> bytes:
+    """Flip a bit of a job's stored answer; return what the database holds now."""
+    at = held(bench.database).index(f'"content":"echo: {job}"'.encode())
+    return flip(bench.database, at + len(f'"content":"echo: {job}'))
+
+
 async def test_a_flipped_bit_in_an_answer_is_found_by_its_digest(tmp_path: Path) -> None:
-    """SQLite finds nothing wrong; export and show hand out no such answer, and name the job."""
+    """SQLite finds nothing wrong; no such answer is handed out, and every other one is."""
     async with FaultServer() as server:
         bench = await finished(tmp_path, server)
-        at = held(bench.database).index(b'"content":"echo: p77"') + len('"content":"echo: p')
-        damaged = flip(bench.database, at)
+        damaged = damage(bench, "p77")
         assert bench.rows("PRAGMA integrity_check") == [("ok",)]
-        for format_name in ("flat", "openai", "csv"):
-            with pytest.raises(StoreError, match="answer of job `p77` is damaged") as raised:
-                await bench.export(format=format_name)
-            assert "restore a copy" in (raised.value.hint or "")
-        with pytest.raises(StoreError, match="answer of job `p77` is damaged"):
-            await read_job(bench.database, "p77", None)
+        rows = await bench.exported()
+        assert len(rows) == DONE
+        bad = rows.pop("p77")
+        assert (bad["state"], bad["text"], bad["finish_reason"]) == ("failed", None, None)
+        assert bad["error"]["kind"] == "damaged"
+        assert "`aiq retry-failed --kind damaged`" in bad["error"]["message"]
+        assert bad["error"]["status_code"] is None
+        assert bad["cost_usd"] > 0  # it was paid for
+        assert {row["text"] for row in rows.values()} == {f"echo: {name}" for name in rows}
+        shown = await read_job(bench.database, "p77", None)
+        assert (shown.state, shown.content, shown.error_kind) == ("failed", None, "damaged")
+        assert len(shown.attempts) == 1
         assert (await read_job(bench.database, "p78", None)).state == "succeeded"
         assert held(bench.database) == damaged
+
+
+@pytest.mark.parametrize("format_name", ["flat", "openai", "csv"])
+async def test_a_damaged_answer_is_a_failed_job_in_every_format(
+    tmp_path: Path, format_name: str
+) -> None:
+    """It is left out where only answers are wanted, and found where failures are."""
+    async with FaultServer() as server:
+        bench = await finished(tmp_path, server)
+        damage(bench, "p77")
+        counts = {}
+        for state in ("succeeded", "failed", "all"):
+            exported, text = await bench.export_counted(format=format_name, state=state)
+            lines = text.splitlines()[format_name == "csv" :]
+            assert len(lines) == exported.results
+            assert sum(b"damaged" in line for line in lines) == (state != "succeeded")
+            assert exported.damaged == 1
+            counts[state] = exported.results
+        assert counts == {"succeeded": DONE - 1, "failed": 1, "all": DONE}
+
+
+async def put_back(bench: Bench, requeue: Requeue) -> RunResult:
+    """Do what `retry-failed` does."""
+    return await bench.new_session(RunOptions(database=bench.database, requeue=requeue)).run()
+
+
+async def test_a_damaged_answer_is_asked_again_on_the_users_word(tmp_path: Path) -> None:
+    """Only where it is named, only those jobs, and nothing else is taken for damaged."""
+    async with FaultServer() as server:
+        bench = await finished(tmp_path, server)
+        for job in ("p77", "p123"):
+            damage(bench, job)
+        assert (await put_back(bench, Requeue())).requeued == 0
+        result = await put_back(bench, Requeue(kinds=("damaged",)))
+        assert (result.requeued, result.exit_code) == (2, ExitCode.OK)
+        check_store(bench.database, asked_anew={"p77", "p123"})
+        assert sorted(seen.prompt for seen in server.ledger[DONE:]) == ["p123", "p77"]
+        exported, _ = await bench.export_counted()
+        assert exported == (DONE, 0)
+        diagnosis = await verify(bench.database)
+        assert [one for one in diagnosis.checks if one.gravity is Gravity.FINDING] == []
+
+
+async def test_a_damaged_answer_that_was_put_back_is_not_taken_for_one_that_holds(
+    tmp_path: Path,
+) -> None:
+    """Its file still asks the same, as it would if an edit had been taken back."""
+    async with FaultServer() as server:
+        bench = await finished(tmp_path, server)
+        damage(bench, "p77")
+        requeue = Requeue(kinds=("damaged",), run_them=False)
+        assert (await put_back(bench, requeue)).requeued == 1
+        again = RunOptions(database=bench.database, files=(bench.write(prompts(JOBS)),))
+        await bench.new_session(again).run()
+        assert [seen.prompt for seen in server.ledger].count("p77") == 2
+        assert bench.states() == {"succeeded": JOBS}
+        check_store(bench.database, asked_anew={"p77"})
 
 
 def smash(path: Path, page: int) -> bytes:

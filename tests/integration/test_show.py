@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aiq.errors import StoreError, UnknownName
+from aiq.errors import UnknownName
 from aiq.run.show import read_job
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply
@@ -93,16 +93,3 @@ async def test_an_id_in_several_batches_needs_one(tmp_path: Path) -> None:
     for job, batch in (("nobody", None), ("p0", "z"), ("f" * 32, None), ("zz" * 16, None)):
         with pytest.raises(UnknownName, match=f"there is no job `{job}`"):
             await read_job(bench.database, job, batch)
-
-
-async def test_a_damaged_answer_is_not_shown(tmp_path: Path) -> None:
-    import sqlite3
-    from contextlib import closing
-
-    async with FaultServer() as server:
-        bench = Bench(tmp_path, a=provider(server))
-        await bench.run(prompts(1))
-    with closing(sqlite3.connect(bench.database)) as connection, connection:
-        connection.execute("UPDATE answer SET digest = zeroblob(32)")
-    with pytest.raises(StoreError, match="damaged"):
-        await read_job(bench.database, "p0", None)

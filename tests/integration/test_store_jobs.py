@@ -13,7 +13,7 @@ import pytest
 from aiq.errors import StoreError
 from aiq.model import JobState
 from aiq.policy.lifecycle import MOVES, Event
-from aiq.store import attempts, batches, jobs
+from aiq.store import attempts, batches, requeueing
 from aiq.store.db import Database
 from aiq.store.jobs import Scope
 from aiq.store.writes import Reject, StaleWrite
@@ -37,7 +37,7 @@ async def in_state(database: Database, state: JobState) -> int:
 
 
 async def requeue(database: Database) -> int:
-    return await jobs.requeue(database, [1], kinds=None, except_kinds=())
+    return await requeueing.requeue(database, [1], kinds=None, except_kinds=())
 
 
 async def replace(database: Database, job_id: int) -> None:

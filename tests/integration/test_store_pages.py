@@ -9,7 +9,7 @@ import pytest
 
 from aiq.model import JobState, Kind
 from aiq.run.settlement import BAD_TRIAL
-from aiq.store import batches, jobs, runs
+from aiq.store import batches, jobs, requeueing, runs
 from aiq.store.db import Database
 from aiq.store.jobs import Cursor, PendingJob, Scope
 from aiq.store.writes import NewCandidate
@@ -20,7 +20,7 @@ ALL = Scope(batches=(1,))
 
 
 async def requeue(database: Database) -> int:
-    return await jobs.requeue(database, [1], kinds=None, except_kinds=())
+    return await requeueing.requeue(database, [1], kinds=None, except_kinds=())
 
 
 async def read_all(
@@ -204,7 +204,7 @@ async def test_requeue_takes_the_kinds_it_was_told(
     database: Database, kinds: list[str] | None, except_kinds: list[str], expected: str
 ) -> None:
     await factories.failed(database, {"a": "auth", "b": "bad_request", "c": "server_error"})
-    count = await jobs.requeue(database, [1], kinds=kinds, except_kinds=except_kinds)
+    count = await requeueing.requeue(database, [1], kinds=kinds, except_kinds=except_kinds)
     assert count == len(expected)
     chosen = Scope(batches=(1,), chosen=True)
     assert keys(await read_all(database, chosen)) == list(expected)

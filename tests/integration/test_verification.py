@@ -15,7 +15,7 @@ from aiq.errors import ExitCode
 from aiq.model import JobState
 from aiq.run.diagnosis import Check, Diagnosis, Gravity
 from aiq.run.verification import _WORDS, verify
-from aiq.store import batches, runs, verification
+from aiq.store import batches, digests, runs
 from aiq.store.db import Database, open_for_run
 from aiq.store.lock import RunLock
 from aiq.store.rules import Rule
@@ -329,7 +329,7 @@ async def test_leaving_does_not_wait_for_the_statement_at_work(
         "WITH RECURSIVE n(i) AS (SELECT length(sha256('')) UNION ALL SELECT i + 1 FROM n)"
         " SELECT i, i FROM n WHERE i < 0"
     )
-    monkeypatch.setattr(verification, "_sha256", digest)
+    monkeypatch.setattr(digests, "_sha256", digest)
     monkeypatch.setattr(Rule, "sql", endless)
     looking = asyncio.create_task(verify(copy))
     await begun.wait()

@@ -32,7 +32,7 @@ from aiq.prompts.shapes import parse
 from aiq.run.diagnosis import Gravity
 from aiq.run.request import Flags, Overlay, fingerprint
 from aiq.run.verification import verify
-from aiq.store import jobs, runs
+from aiq.store import requeueing, runs
 from aiq.store.db import Database, open_for_run
 from aiq.store.writes import Reject, Settle, StaleWrite
 from tests.support import factories
@@ -217,7 +217,7 @@ class JobTable(RuleBasedStateMachine):
     def requeue(self, _: st.DataObject) -> None:
         """All failed jobs, and no others, go back."""
         failed = self.in_state("failed")
-        count = self.run(jobs.requeue(self.database, [1], kinds=None, except_kinds=()))
+        count = self.run(requeueing.requeue(self.database, [1], kinds=None, except_kinds=()))
         assert count == len(failed)
         for job_id in failed:
             self.jobs[job_id].state = "pending"

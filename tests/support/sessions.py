@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 from aiq.clock import Clock
 from aiq.config import RunOverrides, Settings, load
 from aiq.run.board import Snapshot
-from aiq.run.export import export
+from aiq.run.export import Exported, export
 from aiq.run.ingest import IngestReport
 from aiq.run.observer import Observer, Plan
 from aiq.run.options import Requeue, RunOptions
@@ -290,9 +290,13 @@ class Bench:
 
     async def export(self, **options: Any) -> bytes:
         """Return what `aiq export` writes to its standard output."""
+        return (await self.export_counted(**options))[1]
+
+    async def export_counted(self, **options: Any) -> tuple[Exported, bytes]:
+        """Return what an export came to, and what it wrote."""
         stream = io.BytesIO()
-        await export(self.database, **_EXPORT | {"stream": stream} | options)
-        return stream.getvalue()
+        exported = await export(self.database, **_EXPORT | {"stream": stream} | options)
+        return exported, stream.getvalue()
 
     async def exported(self, **options: Any) -> dict[str, dict[str, Any]]:
         """Return the rows of a JSON export by job id."""
