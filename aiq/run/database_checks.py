@@ -15,12 +15,12 @@ from pathlib import Path
 from aiq.clock import rfc3339
 from aiq.errors import StoreError, UnknownName
 from aiq.run.diagnosis import Check, finding, note, ok
+from aiq.run.rescue import kept_for
 from aiq.store import inspection, runs
 from aiq.store.db import open_for_reading
 from aiq.store.file_system import refuse_network_file_system
 from aiq.store.inspection import Inspection
 from aiq.store.lock import is_held
-from aiq.store.rescue import find_rescues
 
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
@@ -62,7 +62,7 @@ async def database_checks(path: Path) -> list[Check]:
         _integrity(found),
         await _holder(path) if is_running else ok("run", "no run is going"),
         *_ledger(found, is_running=is_running),
-        *_kept_outside(path),
+        *await _kept_outside(path),
         _log(path, is_running=is_running),
     ]
 
@@ -114,10 +114,17 @@ def _ledger(found: Inspection, *, is_running: bool) -> Iterator[Check]:
         yield note("prompts", f"{name} was not read to its end", "run that file again")
 
 
-def _kept_outside(path: Path) -> Iterator[Check]:
-    for file in find_rescues(path):
-        text = f"{file} keeps outcomes that the database could not take"
-        yield note("rescue", text, "`aiq run` takes them in, once there is room")
+async def _kept_outside(path: Path) -> list[Check]:
+    database = await open_for_reading(path)
+    try:
+        kept = await kept_for(database)
+    finally:
+        await database.close()
+    hint = "`aiq run` takes them in, once there is room"
+    return [
+        note("rescue", f"{file} keeps outcomes that the database could not take", hint)
+        for file in kept
+    ]
 
 
 def _log(path: Path, *, is_running: bool) -> Check:

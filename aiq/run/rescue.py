@@ -4,6 +4,11 @@ What a run does with answers that its database cannot take: keep them, and later
 `keep_unsaved` is the last act of a run whose commits fail, `bring_home` the first of the next one,
 before anything that a dead run left is settled. A rescue file goes only when its outcomes are in
 the database for good.
+
+A file is found by the database's name, or, because that may have changed, by its run: number,
+instant to the microsecond, process and host together are no other database's. They are a copy's,
+though. What was answered is as true for the copy, so it takes the outcomes in as well; but as long
+as something lies where the file's own database lay, only what lies there removes it.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ from aiq.errors import StoreError
 from aiq.model import Billed, Kind
 from aiq.store import rescue, runs
 from aiq.store.db import Database
-from aiq.store.rescue import Header, Rescued, UnreadableRescue
+from aiq.store.rescue import Header, Origin, Rescued, UnreadableRescue
 from aiq.store.runs import BegunRun
 from aiq.store.writer import Write
 from aiq.store.writes import Settle
@@ -33,7 +38,12 @@ def keep_unsaved(database: Path, run: BegunRun, writes: Sequence[Write]) -> str:
     if not settles:
         return "no answer is missing in it"
     sent = _outcomes(sum(_was_sent(settle) for settle in settles))
-    header = Header(run_id=run.id, run_started_at=run.started_at, outcomes=len(settles))
+    header = Header(
+        run_id=run.id,
+        run_started_at=run.started_at,
+        outcomes=len(settles),
+        origin=Origin.of(database, pid=run.pid, host=run.host),
+    )
     try:
         path = rescue.write_rescue(database, header, settles)
     except StoreError as error:
@@ -45,13 +55,34 @@ def _was_sent(settle: Settle) -> bool:
     return settle.kind != Kind.CANCELLED or settle.billed != Billed.NO
 
 
+async def kept_for(database: Database) -> list[Path]:
+    """Return what may be rescue files of a database: by its name, and those of its runs."""
+    named = await asyncio.to_thread(rescue.find_rescues, database.path)
+    others = await asyncio.to_thread(rescue.find_others, database.path)
+    return named + [path for path in others if await _is_of_a_run(database, path)]
+
+
+async def _is_of_a_run(database: Database, path: Path) -> bool:
+    try:
+        header = await asyncio.to_thread(rescue.read_header, path)
+    except UnreadableRescue:
+        return False
+    return header.origin is not None and await runs.is_known(
+        database,
+        run_id=header.run_id,
+        started_at=header.run_started_at,
+        pid=header.origin.pid,
+        host=header.origin.host,
+    )
+
+
 async def bring_home(database: Database, note: Callable[[str], None]) -> None:
     """
     Store what earlier runs had to keep outside the database.
 
     Raises `StoreError` if it cannot be stored now either; every rescue file then stays.
     """
-    for path in await asyncio.to_thread(rescue.find_rescues, database.path):
+    for path in await kept_for(database):
         try:
             rescued = await asyncio.to_thread(rescue.read_rescue, path)
         except UnreadableRescue as reason:
@@ -80,14 +111,23 @@ async def _take_in(database: Database, rescued: Rescued, note: Callable[[str], N
     # A commit after a failed one is not proof enough: the log may hold pages that never reached
     # the disk. A checkpoint writes them anew.
     await database.checkpoint()
-    kept = await asyncio.to_thread(rescue.remove_rescue, rescued)
-    if kept is not None:
-        note(
-            f"{_outcomes(rescued.missing)} in {kept} cannot be read: the file is damaged; they"
-            " count as possibly paid"
-        )
+    if not await asyncio.to_thread(_is_awaited, rescued, database.path):
+        kept = await asyncio.to_thread(rescue.remove_rescue, rescued)
+        if kept is not None:
+            note(
+                f"{_outcomes(rescued.missing)} in {kept} cannot be read: the file is damaged; they"
+                " count as possibly paid"
+            )
     if count:
         note(f"{_outcomes(count)} that an earlier run could not store were taken in")
+
+
+def _is_awaited(rescued: Rescued, database: Path) -> bool:
+    """Whether a file has the name of another database, which may still come for it."""
+    origin = rescued.header.origin
+    if rescued.path in rescue.find_rescues(database):
+        return False
+    return origin is not None and origin.is_there
 
 
 def _outcomes(count: int) -> str:

@@ -4,7 +4,8 @@ Rescue files: outcomes that could not be committed, kept outside the database fo
 The first line says which run of which database it was, each further line is one outcome, and every
 line carries its own checksum, so that a damaged file gives back all that is whole. A file lies next
 to the database, or where that is impossible in a directory for temporary files, under a name that
-says which database it is for. Only the user's own private files are read.
+says which database it is for. One that has been renamed or moved since is known by its run. Only
+the user's own private files are read.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -27,8 +28,29 @@ from aiq.store.writes import Settle
 
 FORMAT = 1
 _SUM_DIGITS = 16
+_HEADER_BYTES = 16 * 1024
+"""More than any path and name of a machine; the first line of some other file may be endless."""
 _TOKEN = "[0-9a-f]{8}"  # noqa: S105 - it makes a name unique, no more
 _Line = TypeVar("_Line", bound=msgspec.Struct)
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Who wrote a file, beside the run's number and instant, and where its database lay then."""
+
+    pid: int
+    host: str
+    database: bytes
+    """Its path, absolute; a file's name need not be text."""
+
+    @classmethod
+    def of(cls, database: Path, *, pid: int, host: str) -> Origin:
+        """Return who writes for the database at a path."""
+        return cls(pid=pid, host=host, database=os.fsencode(database.resolve()))
+
+    @property
+    def is_there(self) -> bool:
+        """Whether something still lies where the database lay."""
+        return os.path.lexists(self.database)
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +59,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     run_id: int
     run_started_at: int
     outcomes: int
+    origin: Origin | None = None
+    """None: it was written by an aiq that did not say."""
     format: int = FORMAT
     application_id: int = APPLICATION_ID
 
@@ -66,14 +90,37 @@ def write_rescue(database: Path, header: Header, settles: Sequence[Settle]) -> P
 
 
 def find_rescues(database: Path) -> list[Path]:
-    """Return what may be rescue files of a database."""
+    """Return what may be rescue files of a database, by their names."""
+    return _found((directory, re.escape(stem)) for directory, stem in _places(database))
+
+
+def find_others(database: Path) -> list[Path]:
+    """Return rescue files in the same places that have the names of other databases."""
+    directory, *temporary = [directory for directory, _ in _places(database)]
+    anybodys = rf"aiq-{os.geteuid()}-[0-9a-f]+\.rescue-"
+    places = [(directory, r".+\.rescue-"), *((one, anybodys) for one in temporary)]
+    ours = set(find_rescues(database))
+    return [path for path in _found(places) if path not in ours]
+
+
+def _found(places: Iterable[tuple[Path, str]]) -> list[Path]:
+    """Return the files in directories whose names begin as a pattern says."""
     found: dict[Path, None] = {}
-    for directory, stem in _places(database):
+    for directory, stem in places:
         with contextlib.suppress(OSError):
-            pattern = re.compile(re.escape(stem) + _TOKEN)
-            ours = [path for path in directory.iterdir() if pattern.fullmatch(path.name)]
-            found |= dict.fromkeys(sorted(ours))
+            pattern = re.compile(stem + _TOKEN)
+            named = [path for path in directory.iterdir() if pattern.fullmatch(path.name)]
+            found |= dict.fromkeys(sorted(named))
     return list(found)
+
+
+def read_header(path: Path) -> Header:
+    """Read whose outcomes a file keeps; raises `UnreadableRescue`."""
+    try:
+        with _opened(path) as file:
+            return _header(_checked(file.readline(_HEADER_BYTES)))
+    except OSError as error:
+        raise UnreadableRescue(error.strerror) from error
 
 
 def read_rescue(path: Path) -> Rescued:
@@ -84,15 +131,20 @@ def read_rescue(path: Path) -> Rescued:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is empty"
         raise UnreadableRescue(reason) from error
-    header = _decoded(first, Header)
-    if header is None:
-        raise UnreadableRescue("its first line is damaged, or of another version of aiq")
-    if (header.format, header.application_id) != (FORMAT, APPLICATION_ID):
-        raise UnreadableRescue("it was written by another version of aiq")
+    header = _header(first)
     settles = tuple(s for line in others if (s := _decoded(line, Settle)) is not None)
     return Rescued(
         path=path, header=header, settles=settles, missing=header.outcomes - len(settles)
     )
+
+
+def _header(line: bytes | None) -> Header:
+    header = _decoded(line, Header)
+    if header is None:
+        raise UnreadableRescue("its first line is damaged, or of another version of aiq")
+    if (header.format, header.application_id) != (FORMAT, APPLICATION_ID):
+        raise UnreadableRescue("it was written by another version of aiq")
+    return header
 
 
 def remove_rescue(rescued: Rescued) -> Path | None:

@@ -29,6 +29,19 @@ class BegunRun(msgspec.Struct, frozen=True):
     id: int
     started_at: int
     last_attempt: int
+    pid: int
+    host: str
+
+
+async def is_known(
+    database: Database, *, run_id: int, started_at: int, pid: int, host: str
+) -> bool:
+    """Whether this was a run of this database, or of the one it is a copy of."""
+    row = await database.row(
+        "SELECT 1 FROM run WHERE id = ? AND started_at = ? AND pid = ? AND host = ?",
+        (run_id, started_at, pid, host),
+    )
+    return row is not None
 
 
 async def take_in(
@@ -142,7 +155,7 @@ async def begin_run(database: Database, *, pid: int, host: str, now_us: int) -> 
         )
         (run_id,) = await database.row("SELECT max(id) FROM run") or (0,)
         (last,) = await database.row("SELECT coalesce(max(id), 0) FROM attempt") or (0,)
-    return BegunRun(run_id, now_us, last)
+    return BegunRun(run_id, now_us, last, pid, host)
 
 
 async def end_run(database: Database, *, run_id: int, now_us: int) -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from aiq.errors import StoreError
 from aiq.model import JobState
-from aiq.run.rescue import bring_home
+from aiq.run.rescue import bring_home, kept_for
 from aiq.store import rescue, runs
-from aiq.store.db import Database
+from aiq.store.db import Database, open_for_run
 from aiq.store.rescue import (
     Header,
+    Origin,
     UnreadableRescue,
     find_rescues,
+    private_name,
+    read_header,
     read_rescue,
     remove_rescue,
     write_rescue,
@@ -271,6 +275,86 @@ async def test_where_there_is_still_no_room_every_file_stays(
     path.chmod(0o600)
     await bring_home(database, lambda _: None)
     assert jobs(database_path) == ["succeeded", "pending", "pending"]
+
+
+def header_for(database: Path, **changes: Any) -> Header:
+    """Return the header of a file that the run of `leased` wrote when its database lay there."""
+    who: dict[str, Any] = {"pid": 1, "host": "host"} | changes
+    return msgspec.structs.replace(HEADER, origin=Origin.of(database, **who))
+
+
+@pytest.fixture(params=["beside", "in the temporary directory"])
+def earlier(request: pytest.FixtureRequest, database_path: Path, tmp_path: Path) -> Path:
+    """Where the database lay before it was renamed; or, with its directory gone, moved."""
+    if request.param == "beside":
+        return database_path.with_name("earlier.db")
+    return tmp_path / "gone" / "earlier.db"
+
+
+async def test_a_database_that_was_renamed_or_moved_finds_its_file(
+    database: Database, database_path: Path, earlier: Path
+) -> None:
+    """By the run that wrote it; and it is gone when its outcomes are in."""
+    await leased(database)
+    path = write_rescue(earlier, header_for(earlier), BOTH)
+    assert find_rescues(database_path) == []
+    assert await kept_for(database) == [path]
+    notes: list[str] = []
+    await bring_home(database, notes.append)
+    assert notes == ["2 outcomes that an earlier run could not store were taken in"]
+    assert not path.exists()
+    assert jobs(database_path) == ["succeeded", "pending", "pending"]
+
+
+@pytest.mark.parametrize("change", [{"pid": 2}, {"host": "other"}, {"run_started_at": NOW_US + 1}])
+async def test_the_file_of_another_run_is_not_even_mentioned(
+    database: Database, database_path: Path, earlier: Path, change: dict[str, Any]
+) -> None:
+    """Also if it has the same number; nor is one that does not say where it comes from."""
+    await leased(database)
+    changes = dict(change)
+    began = changes.pop("run_started_at", NOW_US)
+    header = msgspec.structs.replace(header_for(earlier, **changes), run_started_at=began)
+    others = [write_rescue(earlier, header, BOTH), write_rescue(earlier, HEADER, BOTH)]
+    notes: list[str] = []
+    await bring_home(database, notes.append)
+    assert notes == []
+    assert all(path.exists() for path in others)
+    assert jobs(database_path) == ["running", "running", "pending"]
+
+
+async def test_a_copy_takes_the_outcomes_and_leaves_the_file_to_the_database(
+    database: Database, database_path: Path, tmp_path: Path
+) -> None:
+    """Both have the run, both have the answers in the end, and nothing is asked for twice."""
+    await leased(database)
+    copy = tmp_path / "copies" / "aiq.db"
+    copy.parent.mkdir()
+    await database.copy(copy)
+    path = write_rescue(tmp_path / "gone" / "aiq.db", header_for(database_path), BOTH)
+    path = path.rename(path.with_name(f"{private_name(database_path)}.rescue-12345678"))
+    copied = await open_for_run(copy)
+    try:
+        for taken in (1, 0):
+            notes: list[str] = []
+            await bring_home(copied, notes.append)
+            assert len(notes) == taken
+            assert path.exists()
+        assert jobs(copy) == ["succeeded", "pending", "pending"]
+    finally:
+        await copied.close()
+    await bring_home(database, lambda _: None)
+    assert jobs(database_path) == ["succeeded", "pending", "pending"]
+    assert not path.exists()
+
+
+def test_a_database_whose_name_is_no_text_is_named_all_the_same(tmp_path: Path) -> None:
+    database = tmp_path / os.fsdecode(b"\xff.db")
+    path = write_rescue(database, header_for(database), [])
+    origin = read_header(path).origin
+    assert origin is not None
+    assert origin.database == os.fsencode(database)
+    assert not origin.is_there
 
 
 def test_the_places_are_the_usual_ones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,24 @@ async def test_a_commit_that_fails_costs_no_second_request(
         assert rescue.find_rescues(bench.database) == []
 
 
+async def test_a_database_that_is_renamed_before_the_next_run_gets_its_answers_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were kept under its old name, and it is known by its run."""
+    async with FaultServer() as server:
+        bench = Bench(tmp_path, a=provider(server), run={"concurrency": 2})
+        disk = Disk(monkeypatch, io_error)
+        await end_of(bench)
+        disk.mend()
+        moved = tmp_path / "elsewhere.db"
+        bench.database.rename(moved)
+        bench.database = moved
+        await bench.run(prompts(JOBS), aborted=True)
+        assert bench.states() == ANSWERED_AT_LAST
+        assert len(server.ledger) == JOBS
+        assert rescue.find_others(moved) == []
+
+
 async def test_what_is_in_flight_is_not_awaited_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
