@@ -193,9 +193,11 @@ async def add_jobs(
 _ADD_JOBS: LiteralString = """
 INSERT INTO job (id, batch_id, key, source_id, line, priority, endpoint, model, state)
 SELECT column1, column2, column3, column4, column5, column6, column7, column8, 'pending'
-FROM (VALUES {rows}) WHERE true ON CONFLICT (batch_id, key) DO NOTHING
+FROM (VALUES {rows}) WHERE column1 IS NOT NULL ON CONFLICT (batch_id, key) DO NOTHING
 """
-_ADD_REQUESTS: LiteralString = "INSERT INTO request (job_id, line) VALUES {rows}"
+_ADD_REQUESTS: LiteralString = """
+INSERT INTO request (job_id, line) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+"""
 
 
 async def meet_again(database: Database, job_ids: Sequence[int]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, LiteralString, TypeAlias
 
@@ -50,10 +51,24 @@ Row: TypeAlias = tuple[Any, ...]
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
+class Connection(aiosqlite.Connection):
+    """One that can also be handed work of many statements, for one hop to its thread."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(
+            partial(sqlite3.connect, uri, uri=True, isolation_level=None, cached_statements=512),
+            iter_chunk_size=64,
+        )
+
+    async def run(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Do work on the thread."""
+        await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+
+
 class Database:
     """One connection. Every call is one hop to its thread; errors leave as `StoreError`."""
 
-    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
+    def __init__(self, connection: Connection, path: Path) -> None:
         self._connection = connection
         self.path = path
 
@@ -95,6 +110,16 @@ class Database:
                 await self.rows("ROLLBACK")
             raise
 
+    async def transact(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """
+        Do work in one write transaction and one hop; what it raises leaves nothing written.
+
+        The way to the thread and back, a turn of the busy event loop each time, costs more than
+        most statements: with one for every statement, a group of 64 writes took 11 ms.
+        """
+        with translated(self.path):
+            await self._connection.run(partial(_transact, work))
+
     async def teach(self, name: str, function: Callable[[Any], Any]) -> None:
         """Let statements call a function of one argument that depends on nothing else."""
         with translated(self.path):
@@ -115,6 +140,17 @@ class Database:
     async def checkpoint(self) -> None:
         """Fold the write-ahead log into the file, so that the database is one file again."""
         await self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _transact(work: Callable[[sqlite3.Connection], None], connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
 
 
 @contextlib.contextmanager
@@ -197,9 +233,8 @@ def _uri(path: Path) -> str:
 
 async def _connect(path: Path, uri: str) -> Database:
     with translated(path):
-        connection = await aiosqlite.connect(
-            uri, uri=True, isolation_level=None, cached_statements=512
-        )
+        connection = Connection(uri)
+        await connection
     return Database(connection, path)
 
 

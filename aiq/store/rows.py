@@ -8,28 +8,60 @@ while it runs the rest of the program goes on.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any, LiteralString
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any, LiteralString, NamedTuple
 
 from aiq.store.db import Database
 
-CHUNKS = (256, 64, 16, 4, 1)
+CHUNKS = (1, 4, 16, 64, 256)
 """Rows per statement: few sizes, so that prepared statements are reused."""
+
+
+class StaleWrite(RuntimeError):
+    """A transition met another state or lease than it names: a mistake of ours, nothing written."""
+
+
+class Statement(NamedTuple):
+    """A statement over some rows of values."""
+
+    sql: LiteralString
+    values: list[Any]
+    rows: int
+
+    def check(self, changed: int) -> None:
+        """Raise `StaleWrite` unless each of its rows changed exactly one."""
+        if changed != self.rows:
+            raise StaleWrite(f"{changed} of {self.rows} rows changed by: {self.sql.strip()[:60]}")
+
+
+def statements(template: LiteralString, rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
+    """
+    Yield statements with `{rows}` in them that cover all rows, as few as will do.
+
+    The last is filled up with rows of NULLs, which a template has to pass over.
+    """
+    for start in range(0, len(rows), CHUNKS[-1]):
+        chunk = rows[start : start + CHUNKS[-1]]
+        size, width = next(size for size in CHUNKS if size >= len(chunk)), len(chunk[0])
+        values = [value for row in chunk for value in row]
+        values += [None] * (width * (size - len(chunk)))
+        yield Statement(_statement(template, size, width), values, len(chunk))
 
 
 async def write_rows(
     database: Database, template: LiteralString, rows: Sequence[Sequence[Any]]
 ) -> int:
     """Run a statement with `{rows}` in it over all rows; return how many rows it changed."""
-    changed = start = 0
-    while start < len(rows):
-        size = next(c for c in CHUNKS if c <= len(rows) - start)
-        chunk = rows[start : start + size]
-        changed += await database.changed(
-            _statement(template, size, len(chunk[0])), [value for row in chunk for value in row]
-        )
-        start += size
-    return changed
+    return sum(
+        [await database.changed(sql, values) for sql, values, _ in statements(template, rows)]
+    )
+
+
+def change_each(connection: sqlite3.Connection, work: Sequence[Statement]) -> None:
+    """Run statements; raises `StaleWrite` unless each row of each changed exactly one."""
+    for statement in work:
+        statement.check(connection.execute(statement.sql, statement.values).rowcount)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from aiq.store.db import Database
-from aiq.store.writes import Settle, end_attempts
+from aiq.store.writes import Settle, endings
 
 
 class RunRow(msgspec.Struct, frozen=True):
@@ -62,7 +62,8 @@ async def take_in(
         await _reopen(database, run_id, [s.attempt_id for s in settles])
         is_open = set(await database.rows(_OPEN_ATTEMPTS, (run_id,)))
         missing = {s.attempt_id: s for s in settles if (s.attempt_id, s.job_id) in is_open}
-        await end_attempts(database, list(missing.values()))
+        for statement in endings(list(missing.values())):
+            statement.check(await database.changed(statement.sql, statement.values))
     return len(missing)
 
 

@@ -7,14 +7,14 @@ group in which one row did not change is rolled back as a whole and is a mistake
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, LiteralString
 
 import msgspec
 
 from aiq.model import JobState
 from aiq.store.db import Database
-from aiq.store.rows import write_rows
+from aiq.store.rows import Statement, change_each, statements
 
 
 class NewCandidate(msgspec.Struct, frozen=True):
@@ -116,10 +116,6 @@ class CooldownMemory(msgspec.Struct, frozen=True, kw_only=True):
     noted_at: int
 
 
-class StaleWrite(RuntimeError):
-    """A transition met another state or lease than it names: a mistake of ours, nothing written."""
-
-
 async def apply(
     database: Database,
     *,
@@ -132,50 +128,27 @@ async def apply(
     breakers: Sequence[BreakerMemory] = (),
     cooldowns: Sequence[CooldownMemory] = (),
 ) -> None:
-    """Write a group in one transaction: first what ended, then what begins."""
-    async with database.transaction():
-        if settles:
-            await end_attempts(database, settles)
-        if rejects:
-            await _exactly(database, _REJECT_JOB, [(r.job_id, r.kind, r.message) for r in rejects])
-        if candidates:
-            await _exactly(
-                database, _ADD_CANDIDATE, [msgspec.structs.astuple(c) for c in candidates]
-            )
-        if states:
-            await _exactly(database, _SEE_PROVIDER, [msgspec.structs.astuple(s) for s in states])
-        if breakers:
-            await _exactly(database, _KEEP_BREAKER, [msgspec.structs.astuple(b) for b in breakers])
-        if cooldowns:
-            await _exactly(
-                database, _KEEP_COOLDOWN, [msgspec.structs.astuple(c) for c in cooldowns]
-            )
-        if leases:
-            await _exactly(
-                database, _LEASE_JOB, [(x.job_id, x.attempt_id, x.number) for x in leases]
-            )
-            await _exactly(
-                database,
-                _OPEN_ATTEMPT,
-                [
-                    (
-                        x.attempt_id,
-                        x.job_id,
-                        x.number,
-                        run_id,
-                        x.candidate_id,
-                        x.started_at,
-                        x.bound_nano,
-                    )
-                    for x in leases
-                ],
-            )
+    """
+    Write a group in one transaction: first what ended, then what begins.
+
+    Raises `StaleWrite` if one of them meets another state or lease than it names.
+    """
+    work = [
+        *endings(settles),
+        *statements(_REJECT_JOB, [(r.job_id, r.kind, r.message) for r in rejects]),
+        *statements(_ADD_CANDIDATE, [msgspec.structs.astuple(c) for c in candidates]),
+        *statements(_SEE_PROVIDER, [msgspec.structs.astuple(s) for s in states]),
+        *statements(_KEEP_BREAKER, [msgspec.structs.astuple(b) for b in breakers]),
+        *statements(_KEEP_COOLDOWN, [msgspec.structs.astuple(c) for c in cooldowns]),
+        *statements(_LEASE_JOB, [(x.job_id, x.attempt_id, x.number) for x in leases]),
+        *statements(_OPEN_ATTEMPT, [_opened(x, run_id) for x in leases]),
+    ]
+    await database.transact(lambda connection: change_each(connection, work))
 
 
-async def end_attempts(database: Database, settles: Sequence[Settle]) -> None:
-    """End attempts and move their jobs, inside the caller's transaction; raises `StaleWrite`."""
-    await _exactly(
-        database,
+def endings(settles: Sequence[Settle]) -> Iterator[Statement]:
+    """Yield the statements that end attempts and move their jobs."""
+    yield from statements(
         _CLOSE_ATTEMPT,
         [
             (
@@ -186,16 +159,14 @@ async def end_attempts(database: Database, settles: Sequence[Settle]) -> None:
             for s in settles
         ],
     )  # fmt: skip
-    if answers := [
-        (s.job_id, s.attempt_id, a.fingerprint, a.digest, a.body)
-        for s in settles
-        if (a := s.answer)
-    ]:
-        await _exactly(database, _STORE_ANSWER, answers)
-    if bad := [(s.attempt_id, s.bad_reply) for s in settles if s.bad_reply is not None]:
-        await _exactly(database, _KEEP_BAD_REPLY, bad)
-    await _exactly(
-        database,
+    answers = [(s, s.answer) for s in settles if s.answer is not None]
+    yield from statements(
+        _STORE_ANSWER,
+        [(s.job_id, s.attempt_id, a.fingerprint, a.digest, a.body) for s, a in answers],
+    )
+    bad = [(s.attempt_id, s.bad_reply) for s in settles if s.bad_reply is not None]
+    yield from statements(_KEEP_BAD_REPLY, bad)
+    yield from statements(
         _END_LEASE,
         [
             (
@@ -211,6 +182,18 @@ async def end_attempts(database: Database, settles: Sequence[Settle]) -> None:
     )
 
 
+def _opened(lease: Lease, run_id: int) -> tuple[Any, ...]:
+    return (
+        lease.attempt_id,
+        lease.job_id,
+        lease.number,
+        run_id,
+        lease.candidate_id,
+        lease.started_at,
+        lease.bound_nano,
+    )
+
+
 _CLOSE_ATTEMPT: LiteralString = """
 UPDATE attempt SET kind = v.column2, cause = v.column3, latency_us = v.column4,
   status_code = v.column5, code = v.column6, message = v.column7, request_id = v.column8,
@@ -221,11 +204,15 @@ FROM (VALUES {rows}) AS v
 WHERE attempt.id = v.column1 AND attempt.kind IS NULL
 """
 _STORE_ANSWER: LiteralString = """
-INSERT INTO answer (job_id, attempt_id, fingerprint, digest, body) VALUES {rows}
+INSERT INTO answer (job_id, attempt_id, fingerprint, digest, body)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT (job_id) DO UPDATE SET attempt_id = excluded.attempt_id,
   fingerprint = excluded.fingerprint, digest = excluded.digest, body = excluded.body
 """
-_KEEP_BAD_REPLY: LiteralString = "INSERT INTO bad_reply (attempt_id, body) VALUES {rows}"
+_KEEP_BAD_REPLY: LiteralString = """
+INSERT INTO bad_reply (attempt_id, body)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+"""
 _END_LEASE: LiteralString = """
 UPDATE job SET state = v.column3, lease = NULL, not_before = v.column4, error_kind = v.column5,
   error_message = v.column6
@@ -239,22 +226,26 @@ WHERE job.id = v.column1 AND job.state = 'pending' AND job.attempts = v.column3 
 """
 _OPEN_ATTEMPT: LiteralString = """
 INSERT INTO attempt (id, job_id, number, run_id, candidate_id, started_at, bound_nano)
-VALUES {rows}
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
 _ADD_CANDIDATE: LiteralString = """
-INSERT INTO candidate (id, provider, kind, model) VALUES {rows}
+INSERT INTO candidate (id, provider, kind, model)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
 _SEE_PROVIDER: LiteralString = """
-INSERT INTO provider_state (provider, status, reason, until, updated_at) VALUES {rows}
+INSERT INTO provider_state (provider, status, reason, until, updated_at)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT (provider) DO UPDATE SET status = excluded.status, reason = excluded.reason,
   until = excluded.until, updated_at = excluded.updated_at
 """
 _KEEP_BREAKER: LiteralString = """
-INSERT INTO breaker (base_url, model, openings) VALUES {rows}
+INSERT INTO breaker (base_url, model, openings)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT (base_url, model) DO UPDATE SET openings = excluded.openings
 """
 _KEEP_COOLDOWN: LiteralString = """
-INSERT INTO cooldown (account, until, noted_at) VALUES {rows}
+INSERT INTO cooldown (account, until, noted_at)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT (account) DO UPDATE SET until = excluded.until, noted_at = excluded.noted_at
 """
 _REJECT_JOB: LiteralString = """
@@ -263,12 +254,3 @@ UPDATE job SET state = 'failed', not_before = NULL, error_kind = v.column2,
 FROM (VALUES {rows}) AS v
 WHERE job.id = v.column1 AND job.state = 'pending'
 """
-
-
-async def _exactly(
-    database: Database, template: LiteralString, rows: Sequence[Sequence[Any]]
-) -> None:
-    """Run a statement over all rows; raises `StaleWrite` unless each row changed exactly one."""
-    changed = await write_rows(database, template, rows)
-    if changed != len(rows):
-        raise StaleWrite(f"{changed} of {len(rows)} rows changed by: {template.strip()[:60]}")

@@ -203,7 +203,7 @@ async def test_jobs_behind_those_of_a_sick_provider_are_reached(tmp_path: Path) 
     async with FaultServer(tired) as sick, FaultServer() as well:
         bench = Bench(
             tmp_path,
-            run={"concurrency": 8, "max_wait_s": 5},
+            run={"concurrency": 8, "max_wait_s": 40},
             a=provider(sick, model="x", strict_models=True),
             b=provider(well, model="y", strict_models=True),
         )

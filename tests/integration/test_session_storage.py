@@ -19,7 +19,8 @@ from aiq.run.aftermath import Aftermath
 from aiq.run.options import RunOptions
 from aiq.store import db, rescue, runs, writer
 from aiq.store.place import log_path
-from aiq.store.writes import StaleWrite, apply
+from aiq.store.rows import StaleWrite
+from aiq.store.writes import apply
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply, Seen
 from tests.support.sessions import Bench, prompts, provider

@@ -16,7 +16,8 @@ from aiq.policy.lifecycle import MOVES, Event
 from aiq.store import attempts, batches, requeueing
 from aiq.store.db import Database
 from aiq.store.jobs import Scope
-from aiq.store.writes import Reject, StaleWrite
+from aiq.store.rows import StaleWrite
+from aiq.store.writes import Reject
 from tests.support import factories
 from tests.support.factories import dump, lease, query, seed, settle, write
 

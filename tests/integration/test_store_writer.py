@@ -14,8 +14,9 @@ import pytest
 from aiq.errors import StoreError
 from aiq.model import JobState
 from aiq.store.db import Database
+from aiq.store.rows import StaleWrite
 from aiq.store.writer import GROUP_LIMIT, Write, Writer
-from aiq.store.writes import NewCandidate, Reject, StaleWrite
+from aiq.store.writes import NewCandidate, Reject
 from tests.support import factories
 from tests.support.factories import lease, query, settle
 

@@ -34,7 +34,8 @@ from aiq.run.request import Flags, Overlay, fingerprint
 from aiq.run.verification import verify
 from aiq.store import requeueing, runs
 from aiq.store.db import Database, open_for_run
-from aiq.store.writes import Reject, Settle, StaleWrite
+from aiq.store.rows import StaleWrite
+from aiq.store.writes import Reject, Settle
 from tests.support import factories
 from tests.support.ingesting import ingest, write_lines
 

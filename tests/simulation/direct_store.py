@@ -79,6 +79,11 @@ class _Connection:
         self._power.after(sql)
         return cursor
 
+    async def run(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """The disk takes its time before the work here, which nobody can tell from after it."""
+        await self._wait_for_disk()
+        work(_Watched(self._sqlite, self._power))  # type: ignore[arg-type] # what is called of it
+
     async def _wait_for_disk(self) -> None:
         if self._power.commit_s:
             # Who is cancelled meanwhile does not stop the disk.
@@ -90,6 +95,20 @@ class _Connection:
         # Some cursor that a traceback still holds would keep a dead process's lock alive.
         self._sqlite.rollback()
         self._sqlite.close()
+
+
+class _Watched:
+    """What work in one go calls of a connection."""
+
+    def __init__(self, connection: sqlite3.Connection, power: Power) -> None:
+        self._sqlite = connection
+        self._power = power
+
+    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+        self._power.before(sql)
+        cursor = self._sqlite.execute(sql, parameters)
+        self._power.after(sql)
+        return cursor
 
 
 def _unsynced(sql: str) -> str:
