@@ -72,11 +72,17 @@ def retry_jobs(options: RetryOptions, failure: Failure) -> int:
     return asyncio.run(_Work(options, asked, settings, failure).carry_out())
 
 
-COLLECTED_AFTER = (10_000, 20, 50)
+COLLECTED_AFTER = (50_000, 20, 50)
 """
 Allocations until garbage is collected, and so on by generation. Python's own 700 look through every
 job in flight about once a request, which is a tenth of a run's CPU; what is collected later here
-are a few thousand objects.
+are a few megabytes.
+"""
+
+SWITCH_S = 0.001
+"""
+How long the thread that writes waits for the interpreter while a busy event loop has it. Python's
+own 5 ms, for each statement of a commit, is time in which leased jobs wait to be sent.
 """
 
 BATCHES_NAMED = 5
@@ -131,7 +137,9 @@ class _Work:
 
     async def carry_out(self) -> int:
         """Run the session and report; what it raises is reported by the caller."""
+        gc.freeze()  # what start-up made stays, and need not be looked through again
         gc.set_threshold(*COLLECTED_AFTER)
+        sys.setswitchinterval(SWITCH_S)
         output = await ResultFile.of(self._options, self._asked, self._settings)
         result = await self._session()
         if result.exit_code is not ExitCode.OK and self._is_unfinished(result):

@@ -132,7 +132,7 @@ class Board:
     def snapshot(self) -> Snapshot:
         """Return the present picture."""
         now = self._clock.now()
-        counts = self._counts
+        counts, tally = self._counts, self.ledger.total
         rate = self._meter.rate(now)
         pending = counts[JobState.PENDING] - self._left_out
         left = pending + counts[JobState.RUNNING]
@@ -143,11 +143,11 @@ class Board:
             pending=pending,
             running=counts[JobState.RUNNING],
             in_flight=sum(p.standing.in_flight for p in self._fleet.providers.values()),
-            failovers=self.ledger.total.failovers,
+            failovers=tally.failovers,
             elapsed_s=now - self._began,
             rate_per_s=rate,
             eta_s=left / rate if rate > 0 else None,
-            tally=self.ledger.total,
+            tally=tally,
             providers=tuple(self._views(now)),
             last_error=self.last_error,
             is_draining=self.is_draining,

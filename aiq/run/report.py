@@ -130,6 +130,13 @@ class Tally:
         self.output_tokens += row.output_tokens
         self.cached_tokens += row.cached_tokens
 
+    def merge(self, other: Tally) -> None:
+        """Add what another tally counted."""
+        for name, value in vars(other).items():
+            if name != "latency":
+                setattr(self, name, getattr(self, name) + value)
+        self.latency.merge(other.latency)
+
     @property
     def cost_usd(self) -> float | None:
         """US dollars known to be spent; None if nothing is known of what was spent."""
@@ -153,11 +160,18 @@ class Tally:
 
 
 class Ledger:
-    """Tallies by provider and in total."""
+    """Tallies by provider."""
 
     def __init__(self, providers: Iterable[str] = ()) -> None:
-        self.total = Tally()
         self.providers: dict[str, Tally] = {name: Tally() for name in providers}
+
+    @property
+    def total(self) -> Tally:
+        """The sum of all, made when somebody looks: counting happens far more often."""
+        total = Tally()
+        for one in self.providers.values():
+            total.merge(one)
+        return total
 
     def add(self, row: LedgerRow, latency_ms: float | None = None) -> None:
         """Count attempts; `latency_ms` of an answered one."""
@@ -165,19 +179,16 @@ class Ledger:
         if one is None:
             one = self.providers[row.provider] = Tally()
         one.add(row)
-        self.total.add(row)
         if latency_ms is not None:
-            self.add_latency(row.provider, latency_ms)
+            one.latency.add(latency_ms)
 
     def failed_over(self, provider: str) -> None:
         """Count a request that came from another provider to this one."""
         self.providers[provider].failovers += 1
-        self.total.failovers += 1
 
     def add_latency(self, provider: str, ms: float, count: int = 1) -> None:
         """Count answered attempts that took this long."""
         self.providers[provider].latency.add(ms, count)
-        self.total.latency.add(ms, count)
 
 
 def provider_json(

@@ -24,6 +24,6 @@ def tally(maybe_paid: int) -> Tally:
 def test_what_may_be_paid_says_of_which_runs(this_run: int, said: str) -> None:
     """All attempts ever count, so that it differs from what the live view showed."""
     result = RunResult(exit_code=ExitCode.OK, batches=("b",), ever=tally(3))
-    result.ledger.total = tally(this_run)
+    result.ledger.providers["a"] = tally(this_run)
     lines = [line.plain for line in summary(result, width=100, next_steps={})]
     assert said in lines
