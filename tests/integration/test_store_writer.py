@@ -13,9 +13,10 @@ import pytest
 
 from aiq.errors import StoreError
 from aiq.model import JobState
+from aiq.store import writer as writer_module
 from aiq.store.db import Database
 from aiq.store.rows import StaleWrite
-from aiq.store.writer import GROUP_LIMIT, Write, Writer
+from aiq.store.writer import GROUP_LIMIT, QUICK_GROUP_LIMIT, Write, Writer
 from aiq.store.writes import NewCandidate, Reject
 from tests.support import factories
 from tests.support.factories import lease, query, settle
@@ -116,30 +117,40 @@ async def test_what_is_committed_is_told_before_those_who_wait(database: Databas
     assert was_done == [False]
 
 
-async def test_a_group_has_at_most_1024_writes(database: Database) -> None:
-    assert GROUP_LIMIT == 1024
+@pytest.mark.parametrize(
+    ("slow_from_s", "expected"), [(60.0, [*[256] * 9, 196]), (0.0, [1024, 1024, 452])]
+)
+async def test_a_group_has_at_most_1024_writes(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    slow_from_s: float,
+    expected: list[int],
+) -> None:
+    """And 256 as long as commits are quick."""
+    assert (QUICK_GROUP_LIMIT, GROUP_LIMIT) == (256, 1024)
+    monkeypatch.setattr(writer_module, "SLOW_COMMIT_S", slow_from_s)
     ids = await jobs_of(database, 2500)
     sizes: list[int] = []
     async with writing(database, lambda writes: sizes.append(len(writes))) as writer:
         for job_id in ids:
             writer.submit(lease(job_id, job_id))
-    assert sizes == [1024, 1024, 452]
+    assert sizes == expected
 
 
 async def test_writes_handed_in_together_share_a_transaction(database: Database) -> None:
     """The outcome of one attempt and the lease of the next are never in two groups."""
-    ids = await jobs_of(database, 1024)
+    ids = await jobs_of(database, 256)
     groups: list[list[Write]] = []
     async with writing(database, lambda writes: groups.append(list(writes))) as writer:
         await writer.lease(lease(1, ids[0]))
         for job_id in ids[1:]:
             writer.submit(lease(job_id, job_id))
         writer.submit(settle(1, ids[0], JobState.PENDING), lease(5000, ids[0], number=2))
-    assert [len(group) for group in groups] == [1, 1023, 2]
+    assert [len(group) for group in groups] == [1, 255, 2]
 
 
 async def test_a_group_grows_while_a_commit_runs(database: Database, database_path: Path) -> None:
-    ids = await jobs_of(database, 301)
+    ids = await jobs_of(database, 201)
     sizes: list[int] = []
     other = sqlite3.connect(database_path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -151,7 +162,7 @@ async def test_a_group_grows_while_a_commit_runs(database: Database, database_pa
             await asyncio.sleep(0)
         other.execute("ROLLBACK")
     other.close()
-    assert sizes == [1, 300]
+    assert sizes == [1, 200]
 
 
 async def test_a_group_waits_for_what_is_just_arriving(
