@@ -202,7 +202,10 @@ INSERT INTO request (job_id, line) SELECT * FROM (VALUES {rows}) WHERE column1 I
 
 async def meet_again(database: Database, job_ids: Sequence[int]) -> None:
     """Note that known jobs are still in their file."""
-    await database.many("INSERT INTO temp.seen (job_id) VALUES (?)", [(i,) for i in job_ids])
+    await database.rows(
+        "INSERT INTO temp.seen (job_id) SELECT value FROM json_each(?)",
+        (msgspec.json.encode(job_ids).decode(),),
+    )
 
 
 async def move_lines(database: Database, jobs: Sequence[tuple[int, NewJob]]) -> None:
