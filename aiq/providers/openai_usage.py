@@ -15,6 +15,12 @@ _MOST_TOKENS = 10_000_000
 _MOST_USD = 1_000_000.0
 _TICKS_PER_NANO = 10  # xAI bills in ticks of 1e-10 USD
 
+# Responses and chats keep their details under names of their own.
+_INPUT_DETAILS = ("input_tokens_details", "prompt_tokens_details")
+_CHAT_OUTPUT_DETAILS = ("completion_tokens_details",)
+_OUTPUT_DETAILS = ("output_tokens_details", *_CHAT_OUTPUT_DETAILS)
+_NO_MEDIA = Media()
+
 
 def read_usage(wire: object) -> Usage:
     """Read the `usage` object of any of the four endpoints; unusable counts are None."""
@@ -23,7 +29,9 @@ def read_usage(wire: object) -> Usage:
     responses = "input_tokens" in wire
     tokens_in = token_count(wire.get("input_tokens" if responses else "prompt_tokens"))
     tokens_out = token_count(wire.get("output_tokens" if responses else "completion_tokens"))
-    cached = _input_detail(wire, "cached_tokens")
+    details_in = _counts(wire, _INPUT_DETAILS)
+    details_out = _counts(wire, _OUTPUT_DETAILS)
+    cached = details_in.get("cached_tokens")
     if cached is None:
         cached = token_count(wire.get("prompt_cache_hit_tokens"))  # DeepSeek
     if tokens_in is not None and tokens_out is not None:
@@ -32,8 +40,8 @@ def read_usage(wire: object) -> Usage:
         input_tokens=tokens_in,
         output_tokens=tokens_out,
         cached_tokens=_part_of(tokens_in, cached),
-        cache_write_tokens=_part_of(tokens_in, _input_detail(wire, "cache_write_tokens")),
-        media=_media(wire),
+        cache_write_tokens=_part_of(tokens_in, details_in.get("cache_write_tokens")),
+        media=_media(details_in, details_out) if details_in or details_out else None,
     )
 
 
@@ -67,42 +75,37 @@ def _part_of(whole: int | None, part: int | None) -> int | None:
     return None if whole is None or part is None or part > whole else part
 
 
-def _input_detail(wire: dict[str, object], name: str) -> int | None:
-    """Return a count that responses and chats keep under names of their own."""
-    count = _detail(wire, "input_tokens_details", name)
-    return _detail(wire, "prompt_tokens_details", name) if count is None else count
+def _counts(wire: dict[str, object], groups: tuple[str, ...]) -> dict[str, int]:
+    """Return the plausible counts of groups of details; where two have one, that of the first."""
+    counts: dict[str, int] = {}
+    for group in groups:
+        details = wire.get(group)
+        if isinstance(details, dict):
+            for name, value in details.items():
+                count = token_count(value)
+                if count is not None:
+                    counts.setdefault(name, count)
+    return counts
 
 
-def _media(wire: dict[str, object]) -> Media | None:
-    """Read what of the counts was sound or pictures; None: nothing, as nearly always."""
-    audio_in = _input_detail(wire, "audio_tokens")
-    image_in = _input_detail(wire, "image_tokens")
-    audio_out = _output_detail(wire, "audio_tokens")
-    image_out = _output_detail(wire, "image_tokens")
-    if not (audio_in or image_in or audio_out or image_out):
-        return None
-    return Media(
-        input_audio=audio_in or 0,
-        input_image=image_in or 0,
-        output_audio=audio_out or 0,
-        output_image=image_out or 0,
+def _media(details_in: dict[str, int], details_out: dict[str, int]) -> Media | None:
+    """Return what of the counts was sound or pictures; None: nothing, as nearly always."""
+    media = Media(
+        input_audio=details_in.get("audio_tokens", 0),
+        input_image=details_in.get("image_tokens", 0),
+        output_audio=details_out.get("audio_tokens", 0),
+        output_image=details_out.get("image_tokens", 0),
     )
-
-
-def _output_detail(wire: dict[str, object], name: str) -> int | None:
-    count = _detail(wire, "output_tokens_details", name)
-    return _detail(wire, "completion_tokens_details", name) if count is None else count
-
-
-def _detail(wire: dict[str, object], group: str, name: str) -> int | None:
-    details = wire.get(group)
-    return token_count(details.get(name)) if isinstance(details, dict) else None
+    return None if media == _NO_MEDIA else media
 
 
 def _reasoning_beside(wire: dict[str, object], counted: int) -> int:
     """Return the reasoning tokens that a server (xAI) leaves out of its completion tokens."""
-    reasoning = _detail(wire, "completion_tokens_details", "reasoning_tokens")
-    return reasoning if reasoning and wire.get("total_tokens") == counted + reasoning else 0
+    total = wire.get("total_tokens")
+    if total == counted:  # as nearly always
+        return 0
+    reasoning = _counts(wire, _CHAT_OUTPUT_DETAILS).get("reasoning_tokens", 0)
+    return reasoning if total == counted + reasoning else 0
 
 
 def _usd(value: object) -> float | None:
