@@ -3,8 +3,8 @@ The sockets behind `httpx`: with `connections` and `failures`, the only door to 
 
 One call of `handle_async_request` is one HTTP request, never a hidden second one, and returns when
 the whole reply is there. No redirects, cookies, `.netrc` or environment; nothing is sent but the
-caller's headers, `Host` and `Content-Length`. A wall-clock limit is the caller's `asyncio.timeout`
-and arrives as cancellation; what had come by then is in the `Arrival` given with the request.
+caller's headers, `Host` and `Content-Length`. A wall-clock limit is the caller's and arrives as
+cancellation; what had come by then is in the `Arrival` given with the request.
 
 Every failure leaves as an httpx exception (`failures.MAPPING`), or as a `BrokenReply` once the
 status line is there.

@@ -61,7 +61,7 @@ class Sender:
         )
         began = self._clock.now()
         try:
-            async with self._deadlines.limit(provider.settings.timeout_s):
+            with self._deadlines.limit(provider.settings.timeout_s):
                 response = await provider.transport.handle_async_request(wire)
         except TimeoutError:
             return self._redacted(_late(arrival, provider.settings.timeout_s))

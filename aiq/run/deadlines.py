@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
+from typing import Any
 
 from aiq.clock import Clock
 
@@ -20,27 +21,49 @@ STALL_S = 2.0
 
 
 class Limit:
-    """One attempt's limit, as an `async with` block; a class, because every request enters one."""
+    """
+    One attempt's limit, as a `with` block that raises `TimeoutError` once it is over.
 
-    __slots__ = ("_end", "_ends", "_timeout")
+    It does what an `asyncio.timeout` without a timer does, in a third of the time; every request
+    enters one.
+    """
 
-    def __init__(self, ends: dict[asyncio.Timeout, float], end: float) -> None:
+    __slots__ = ("_cancelling", "_end", "_ends", "_is_over", "_task")
+
+    def __init__(self, ends: dict[Limit, float], end: float) -> None:
         self._ends = ends
         self._end = end
-        self._timeout = asyncio.timeout(None)
+        self._task: asyncio.Task[Any] | None = None
+        self._is_over = False
 
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-        self._ends[self._timeout] = self._end
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("only a task can be limited")
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._ends[self] = self._end
 
-    async def __aexit__(
+    def expire(self) -> None:
+        """Cancel whoever is in the block, unless it has been left meanwhile."""
+        if self._task is not None:
+            self._is_over = True
+            self._task.cancel()
+
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._ends.pop(self._timeout, None)
-        await self._timeout.__aexit__(kind, error, traceback)
+        self._ends.pop(self, None)
+        task, self._task = self._task, None
+        if not self._is_over or task is None:
+            return
+        # Cancelled by somebody else as well: then that is what it is.
+        is_ours_alone = task.uncancel() <= self._cancelling
+        if is_ours_alone and kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise TimeoutError from error
 
 
 class Deadlines:
@@ -48,7 +71,7 @@ class Deadlines:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._ends: dict[asyncio.Timeout, float] = {}
+        self._ends: dict[Limit, float] = {}
 
     def limit(self, seconds: float) -> Limit:
         """Return a block that raises `TimeoutError` when it lasts longer than this."""
@@ -65,8 +88,9 @@ class Deadlines:
 
     def _check(self, now: float, *, stalled_s: float) -> None:
         if stalled_s >= STALL_S:
-            for timeout in self._ends:
-                self._ends[timeout] += stalled_s
-        for timeout in [timeout for timeout, end in self._ends.items() if end <= now]:
-            del self._ends[timeout]  # it fires once, however long its block takes to leave
-            timeout.reschedule(0)
+            for limit in self._ends:
+                self._ends[limit] += stalled_s
+        for limit in [limit for limit, end in self._ends.items() if end <= now]:
+            del self._ends[limit]  # it fires once, however long its block takes to leave
+            # After what is ready in this turn of the loop: a reply that is here has come in time.
+            asyncio.get_running_loop().call_soon(limit.expire)

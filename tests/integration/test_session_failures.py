@@ -135,7 +135,7 @@ async def test_the_deadline_s_heart_goes_on_beating() -> None:
     heart = asyncio.create_task(deadlines.beat())
 
     async def attempt(leaving_s: float) -> None:
-        async with deadlines.limit(0.1):
+        with deadlines.limit(0.1):
             try:
                 await asyncio.Event().wait()
             finally:
