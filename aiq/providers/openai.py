@@ -53,8 +53,10 @@ class OpenAIDialect:
         if self._spelling is not None and endpoint is Endpoint.CHAT:
             _respell(wire, self._spelling)
         if endpoint is not Endpoint.EMBEDDINGS:
-            own = [wire.pop(name, None) for name in cap_names(endpoint)]
-            sent = next((value for value in own if value is not None), cap)
+            sent = cap
+            for name in reversed(cap_names(endpoint)):  # the strongest comes last
+                own = wire.pop(name, None)
+                sent = sent if own is None else own
             if sent is not None:
                 wire[_CAP_FIELDS.get(endpoint, cap_field)] = sent
         return written(wire)
