@@ -51,14 +51,28 @@ _DIMENSIONS = (
     ("output_tokens", _anthropic(b"output-tokens")),
 )
 _IDS = (b"x-request-id", b"request-id")
-_KNOWN = frozenset(name for _, names in _DIMENSIONS for name in names if name is not None)
+_LIMITS = frozenset(name for _, names in _DIMENSIONS for name in names if name is not None)
+_KNOWN = _LIMITS.union(_IDS)
 
 
-def read_quota(headers: Mapping[str, str]) -> Quota | None:
-    """Return what the headers say, or None where they say nothing: the common case, and quick."""
+class Said(NamedTuple):
+    """What the headers of a reply say; None: nothing."""
+
+    quota: Quota | None = None
+    request_id: str | None = None
+    """Under which the vendor's support finds this request; at most 200 characters."""
+
+
+_NOTHING = Said()
+
+
+def read_headers(headers: Mapping[str, str]) -> Said:
+    """Return what the headers say, in one pass over them."""
     found = _among(headers, _KNOWN)
-    if not found:
-        return None
+    return Said(_quota(found), _request_id(found)) if found else _NOTHING
+
+
+def _quota(found: Mapping[bytes, bytes]) -> Quota | None:
     facts: dict[str, int] = {}
     for dimension, names in _DIMENSIONS:
         if names.limit in found or names.left in found:
@@ -66,10 +80,8 @@ def read_quota(headers: Mapping[str, str]) -> Quota | None:
     return Quota(**facts) if facts else None
 
 
-def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return the id under which the vendor's support finds this request, at most 200 characters."""
-    found = _among(headers, _IDS)
-    value = next((found[name] for name in _IDS if found.get(name)), None) if found else None
+def _request_id(found: Mapping[bytes, bytes]) -> str | None:
+    value = next((found[name] for name in _IDS if found.get(name)), None)
     return None if value is None else value[:200].decode("latin-1")
 
 

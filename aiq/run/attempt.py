@@ -24,7 +24,7 @@ from aiq.providers.exchange import (
     never_sent,
     prepare,
 )
-from aiq.providers.reply_headers import read_quota, request_id
+from aiq.providers.reply_headers import read_headers
 from aiq.redaction import Redactor
 from aiq.run.deadlines import Deadlines
 from aiq.run.fleet import Provider
@@ -74,7 +74,7 @@ class Sender:
                     body=broken.body,
                     elapsed_s=self._clock.now() - began,
                     answered_before=provider.standing.answered,
-                    request_id=self._request_id(broken.headers),
+                    request_id=self._harmless(read_headers(broken.headers).request_id),
                     retry_after_s=retry_after_s(broken.headers),
                 )
             )
@@ -89,35 +89,31 @@ class Sender:
     def _read(
         self, provider: Provider, request: Request, response: httpx.Response, *, elapsed_s: float
     ) -> Outcome:
-        outcome = self._classify(provider, request, response, elapsed_s=elapsed_s)
-        quota = read_quota(response.headers)
-        return outcome if quota is None else msgspec.structs.replace(outcome, quota=quota)
-
-    def _classify(
-        self, provider: Provider, request: Request, response: httpx.Response, *, elapsed_s: float
-    ) -> Outcome:
+        status_code, headers = response.status_code, response.headers
         body = self._redactor.answer(response.content)
-        reading = provider.dialect.read(
-            request.endpoint, response.status_code, response.headers, body
-        )
-        found_id = self._request_id(response.headers)
+        reading = provider.dialect.read(request.endpoint, status_code, headers, body)
+        said = read_headers(headers)
+        found_id = self._harmless(said.request_id)
         if type(reading) is Answer:
-            return outcomes.answered(
-                reading, status_code=response.status_code, body=body, request_id=found_id
+            outcome = outcomes.answered(
+                reading, status_code=status_code, body=body, request_id=found_id
             )
-        return self._redacted(
-            outcomes.classify(
-                reading,  # type: ignore[arg-type] # what is no Answer is a Problem
-                elapsed_s=elapsed_s,
-                answered_before=provider.standing.answered,
-                body=body,
-                request_id=found_id,
+        else:
+            outcome = self._redacted(
+                outcomes.classify(
+                    reading,  # type: ignore[arg-type] # what is no Answer is a Problem
+                    elapsed_s=elapsed_s,
+                    answered_before=provider.standing.answered,
+                    body=body,
+                    request_id=found_id,
+                )
             )
-        )
+        if said.quota is None:
+            return outcome
+        return msgspec.structs.replace(outcome, quota=said.quota)
 
-    def _request_id(self, headers: httpx.Headers) -> str | None:
-        found = request_id(headers)
-        return found and self._redactor.text(found)
+    def _harmless(self, text: str | None) -> str | None:
+        return text and self._redactor.text(text)
 
     def _redacted(self, outcome: Outcome) -> Outcome:
         return msgspec.structs.replace(

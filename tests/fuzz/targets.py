@@ -36,7 +36,7 @@ from aiq.providers.dialect import Dialect, Inexpressible
 from aiq.providers.durations import parse_duration, retry_after_s
 from aiq.providers.gemini import GeminiDialect
 from aiq.providers.openai import OpenAIDialect
-from aiq.providers.reply_headers import read_quota
+from aiq.providers.reply_headers import read_headers
 from aiq.run.request import Flags, Overlay, fingerprint
 from tests.fuzz.growing import grown, settings, spelled
 
@@ -194,7 +194,7 @@ def waits(data: bytes) -> None:
     wire = [
         (name.encode(), text.encode("latin-1")) for name, text in zip(QUOTAS, texts, strict=False)
     ]
-    quota = read_quota(httpx.Headers(wire))
+    quota = read_headers(httpx.Headers(wire)).quota
     for count in (quota.requests_limit, quota.tokens_left) if quota else ():
         assert count is None or 0 <= count < 10**15
 

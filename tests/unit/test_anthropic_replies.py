@@ -10,7 +10,7 @@ import pytest
 from aiq.model import Answer, Billed, Content, Endpoint, Flaw, Kind, Outcome, Problem, Usage
 from aiq.policy.outcomes import classify
 from aiq.providers.anthropic import AnthropicDialect
-from aiq.providers.reply_headers import request_id
+from aiq.providers.reply_headers import read_headers
 from tests.support.anthropic_replies import (
     anthropic_body,
     anthropic_error,
@@ -248,7 +248,7 @@ def test_an_error_tells_its_words_and_its_wait() -> None:
     found = problem(json.dumps(error).encode(), 429, **headers)
     assert found.code == "ramp_limit_exceeded"
     assert (found.type, found.message, found.retry_after_s) == ("rate_limit_error", "slow down", 7)
-    assert request_id(headers) == "req_9"
+    assert read_headers(headers).request_id == "req_9"
 
 
 def test_a_stored_answer_in_the_shape_of_a_chat_completion() -> None:

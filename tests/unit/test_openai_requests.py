@@ -10,7 +10,7 @@ import pytest
 from aiq.model import Endpoint
 from aiq.providers.dialect import Dialect, output_cap
 from aiq.providers.openai import OpenAIDialect
-from aiq.providers.reply_headers import request_id
+from aiq.providers.reply_headers import read_headers
 from aiq.redaction import Secret
 
 DIALECT: Dialect = OpenAIDialect()
@@ -121,4 +121,4 @@ def test_any_text_reaches_the_server_exactly() -> None:
     ],
 )
 def test_request_id(headers: dict[str, str], found: str | None) -> None:
-    assert request_id(headers) == found
+    assert read_headers(headers).request_id == found

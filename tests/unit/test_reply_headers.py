@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiq.model import Quota
-from aiq.providers.reply_headers import read_quota
+from aiq.providers.reply_headers import read_headers
 
 PLAIN = {"Date": "Wed, 21 Oct 2026 07:28:00 GMT", "Content-Type": "application/json"}
 
@@ -54,7 +54,7 @@ ANTHROPIC = {
 def read(headers: dict[str, str]) -> Quota | None:
     """Read them among others, as they come off the wire."""
     pairs = [(name.encode(), value.encode()) for name, value in (PLAIN | headers).items()]
-    return read_quota(httpx.Headers(pairs))
+    return read_headers(httpx.Headers(pairs)).quota
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def read(headers: dict[str, str]) -> Quota | None:
 def test_each_vendor_is_understood(headers: dict[str, str], quota: Quota) -> None:
     assert read(headers) == quota
     assert read({name.title(): value for name, value in headers.items()}) == quota
-    assert read_quota({name.lower(): value for name, value in headers.items()}) == quota
+    assert read_headers({name.lower(): value for name, value in headers.items()}).quota == quota
 
 
 def test_a_reply_without_such_headers_says_nothing() -> None:
@@ -134,6 +134,8 @@ def test_a_limit_per_minute_is_whole_again_within_a_minute(reset: str, limit: in
 @given(st.dictionaries(st.sampled_from([*OPENAI, *ANTHROPIC]), st.binary(max_size=30)))
 def test_no_header_value_raises(headers: dict[str, bytes]) -> None:
     """Whatever bytes a server sends."""
-    quota = read_quota(httpx.Headers([(name.encode(), value) for name, value in headers.items()]))
+    quota = read_headers(
+        httpx.Headers([(name.encode(), value) for name, value in headers.items()])
+    ).quota
     counts = [] if quota is None else [getattr(quota, name) for name in quota.__struct_fields__]
     assert all(count is None or count >= 0 for count in counts)
