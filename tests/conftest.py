@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -25,6 +26,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _TERMINAL = ("CI", "NO_COLOR", "FORCE_COLOR")
 _KEYS = {name for preset in PRESETS.values() for name in preset.key_env}
+
+
+# A shell's background job ignores them, and would hand that down to every process under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
