@@ -1,9 +1,9 @@
 """
 How long a run goes on while no provider does any good.
 
-Trouble begins with the first outcome that shows a provider unusable, or with a cooldown that an
-earlier run was told of, and ends with any outcome that shows one usable; patience runs out when it
-has lasted too long. All instants are monotonic seconds.
+Trouble begins with the first outcome that shows a provider unusable, or where all are in a cooldown
+that an earlier run was told of, and ends with any outcome that shows one usable; patience runs out
+when it has lasted too long. All instants are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ class Patience:
         elif kind not in _SILENT:
             self._trouble(f"{provider}: {kind}: {outcome.message}", now)
 
-    def note_cooldown(self, provider: str, now: float) -> None:
+    def note_cooldown(self, provider: str, now: float, left_s: float) -> None:
         """Take a cooldown of an earlier run into account, as its 429 would be in this one."""
-        self._trouble(f"{provider}: {Kind.RATE_LIMITED}: an earlier run was told to wait", now)
+        said = f"an earlier run was told to wait, {math.ceil(left_s)} s from the start of this one"
+        self._trouble(f"{provider}: {Kind.RATE_LIMITED}: {said}", now)
 
     def _trouble(self, what: str, now: float) -> None:
         self.last_trouble = what

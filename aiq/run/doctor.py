@@ -24,6 +24,7 @@ from aiq.providers.proxies import proxy_for
 from aiq.run import open_files
 from aiq.run.database_checks import database_checks, disk_check
 from aiq.run.diagnosis import Check, Diagnosis, Gravity, finding, note, ok
+from aiq.store.db import OLDEST_SQLITE
 from aiq.store.inspection import has_wal_defect, sqlite_version
 
 LIBRARIES = ("httpx", "aiohttp")
@@ -74,6 +75,11 @@ def _versions() -> Iterator[Check]:
 def _sqlite() -> Check:
     linked = sqlite_version()
     shown = ".".join(map(str, linked))
+    if linked < OLDEST_SQLITE:
+        needed = ".".join(map(str, OLDEST_SQLITE))
+        return finding(
+            "SQLite", f"{shown} is too old: {needed} is needed", "use a Python with a newer one"
+        )
     if has_wal_defect(linked):
         return note(
             "SQLite",

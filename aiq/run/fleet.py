@@ -195,10 +195,10 @@ class Fleet:
 
         Args:
             openings: of breakers, by base URL and model.
-            cooldowns: the instants at which those that are not over end, by account.
+            cooldowns: the instants at which those that are not over end, by provider.
         """
         for provider in self.providers.values():
-            if (until := cooldowns.get(provider.settings.account)) is not None:
+            if (until := cooldowns.get(provider.name)) is not None:
                 provider.standing.account.remember(until)
             own = provider.settings.base_url
             provider.standing.remember(

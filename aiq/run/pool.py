@@ -126,11 +126,12 @@ class Pool:
                 self._aftermath.conclude_abort(self._queue.get_nowait(), began=None)
 
     def _note_cooldowns(self) -> None:
-        """A run that begins in a cooldown is as patient as the one that was told to wait."""
+        """A run in which everybody is cooling from the start is as patient as one that is told."""
         now = self._clock.now()
-        for provider in self._fleet.providers.values():
-            if provider.standing.account.is_cooling:
-                self._patience.note_cooldown(provider.name, now)
+        accounts = {name: p.standing.account for name, p in self._fleet.providers.items()}
+        if all(account.is_cooling for account in accounts.values()):
+            for name, account in accounts.items():
+                self._patience.note_cooldown(name, now, account.limits.cooldown.until - now)
 
     # Directing
 

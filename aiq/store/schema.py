@@ -146,7 +146,7 @@ CREATE TABLE breaker (                    -- what a circuit breaker remembers ac
 
 _FOURTH = """
 CREATE TABLE cooldown (                   -- until when an account is left alone after a 429
-  account  TEXT    PRIMARY KEY,
+  account  TEXT    PRIMARY KEY,           -- with a mark of its key, where it has one
   until    INTEGER NOT NULL,
   noted_at INTEGER NOT NULL,              -- by the same clock, which may have been set since
   CHECK (until >= noted_at)

@@ -20,6 +20,7 @@ from tests.support.sessions import Bench, hurried, prompts, provider
 
 ONE = {"concurrency": 1}
 HOUR_S = 3600.0
+OLD_KEY, NEW_KEY = "sk-of-the-old-customer", "sk-of-the-new-customer"
 
 
 class HandClock(Clock):
@@ -138,6 +139,36 @@ async def test_another_account_works_at_once_in_a_remembered_cooldown(tmp_path: 
         result = await bench.run()
         assert result.exit_code is ExitCode.OK
         assert (len(shared.ledger), len(other.ledger)) == (0, 5)
+
+
+@hurried
+async def test_a_new_key_in_the_same_variable_is_not_kept_waiting(tmp_path: Path) -> None:
+    """The key is the customer, and not what the variable is called; neither is ever stored."""
+    tired = Reply.error(429, headers={"retry-after": "3600"})
+    async with FaultServer([tired]) as server:
+        keyed = provider(server, api_key_env="K")
+        bench = Bench(tmp_path, run=ONE | {"max_wait_s": 2.0}, a=keyed, environ={"K": OLD_KEY})
+        assert (await bench.run(prompts(3))).exit_code is ExitCode.NO_PROVIDER
+        assert (await bench.run()).exit_code is ExitCode.NO_PROVIDER
+        assert len(server.ledger) == 1, "the old one waits"
+        bench._environ["K"] = NEW_KEY
+        assert (await bench.run()).exit_code is ExitCode.OK
+    assert OLD_KEY.encode() not in bench.database.read_bytes()
+
+
+@hurried
+async def test_one_that_cools_from_the_start_does_not_end_a_run_with_another(
+    tmp_path: Path,
+) -> None:
+    """Patience is for runs in which nobody can be asked."""
+    tired = Reply.error(429, headers={"retry-after": "3600"})
+    async with FaultServer(tired) as limited, FaultServer() as other:
+        bench = Bench(tmp_path, a=provider(limited), run=ONE | {"max_wait_s": 1.0})
+        assert (await bench.run(prompts(3))).exit_code is ExitCode.NO_PROVIDER
+        hasty = ONE | {"max_wait_s": 0.01}
+        bench.configure(a=provider(limited), b=provider(other), run=hasty)
+        assert (await bench.run()).exit_code is ExitCode.OK
+        assert len(other.ledger) == 3
 
 
 @hurried

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,15 @@ def test_which_releases_of_sqlite_are_mended(
     version: tuple[int, int, int], is_defect: bool
 ) -> None:
     assert has_wal_defect(version) is is_defect
+
+
+async def test_a_sqlite_that_is_too_old_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
+    found = await examined(tmp_path)
+    assert gravity(found, "SQLite") is Gravity.FINDING
+    assert text(found, "SQLite") == "3.37.2 is too old: 3.38.0 is needed"
 
 
 async def test_a_healthy_database(tmp_path: Path, database: Database) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aiq.errors import ExitCode
+from tests.support.replies import Reply, Seen
 from tests.support.scripted_fleet import at_times, failing, scripted_fleet, steady
 from tests.support.sessions import at_speed, hurried, prompts
 
@@ -52,15 +54,24 @@ async def test_the_best_is_asked_until_it_is_sick(tmp_path: Path, choice: str) -
     """The near and the cheap one stand last in the file, and come first while they are well."""
     run, keys = CHOICES[choice]
     keys["best"]["breaker"] = {"open_s": 3.0}
-    tempers = {
-        "other": steady(0.2),
-        "best": at_times(lambda at: 3.0 <= at < 9.0, failing(), steady(0.2)),
-    }
+    well, sick = steady(0.2), failing()
+    asked: Counter[str] = Counter()
+
+    def other(at: float, seen: Seen) -> Reply:
+        asked["other"] += 1
+        return well(at, seen)
+
+    def best(at: float, seen: Seen) -> Reply:
+        """Sick from its 61st call until somebody else has had thirty."""
+        asked["best"] += 1
+        return (sick if asked["best"] > 60 and asked["other"] < 30 else well)(at, seen)
+
+    tempers = {"other": other, "best": best}
     async with scripted_fleet(tmp_path, tempers, run={"concurrency": 8} | run, keys=keys) as fleet:
         assert (await fleet.bench.run(prompts(700))).exit_code is ExitCode.OK
-        assert {who for _, who in fleet.calls(0.0, 3.0)} == {"best"}
-        sick = [who for _, who in fleet.calls(3.0, 9.0)]
-        assert sick.count("best") <= 8 + 6 + 3, "in flight, to notice, trials"
-        assert "other" in sick
-        last = [who for _, who in fleet.calls()][-50:]
+        calls = [who for _, who in fleet.calls()]
+    assert set(calls[:60]) == {"best"}
+    until_well = calls[60 : [n for n, who in enumerate(calls) if who == "other"][29]]
+    assert until_well.count("best") <= 8 + 6 + 3, "in flight, to notice, trials"
+    last = calls[-50:]
     assert last.count("best") >= 45

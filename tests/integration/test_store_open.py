@@ -288,3 +288,15 @@ async def test_a_transaction_that_raises_is_undone(database: Database) -> None:
     assert await database.row("SELECT count(*) FROM batch") == (0,)
     async with database.transaction():
         await database.rows("INSERT INTO batch VALUES (1, 'b', 0, x'7b7d')")
+
+
+async def test_a_sqlite_that_is_too_old_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is made, and not as a syntax error."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
+    path = tmp_path / "aiq.db"
+    for opening in (open_for_run, open_for_reading):
+        with pytest.raises(StoreError, match=r"and aiq needs 3\.38\.0"):
+            await opening(path)
+    assert not path.exists()

@@ -79,7 +79,7 @@ class _Connection:
         self._power.after(sql)
         return cursor
 
-    async def run(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    async def in_one_hop(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """The disk takes its time before the work here, which nobody can tell from after it."""
         await self._wait_for_disk()
         work(_Watched(self._sqlite, self._power))  # type: ignore[arg-type] # what is called of it

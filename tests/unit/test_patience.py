@@ -74,9 +74,10 @@ def test_a_limit_of_the_user_holds_after_answers_too() -> None:
 def test_a_cooldown_of_an_earlier_run_is_trouble_from_the_start() -> None:
     """As its 429 would be in this run; the first answer of anybody ends it."""
     patience = Patience(None)
-    patience.note_cooldown("a", 1.0)
-    patience.note_cooldown("b", 2.0)
+    patience.note_cooldown("a", 1.0, 60.0)
+    patience.note_cooldown("b", 2.0, 90.2)
     assert patience.ends_at == 1.0 + FIRST_ANSWER_S
-    assert patience.last_trouble == "b: rate_limited: an earlier run was told to wait"
+    said = "an earlier run was told to wait, 91 s from the start of this one"
+    assert patience.last_trouble == f"b: rate_limited: {said}"
     patience.note("c", outcome(Kind.OK), 3.0)
     assert patience.ends_at == math.inf
