@@ -22,6 +22,9 @@ from aiq.providers import json_text, simulated_replies
 _MINUTE_S = 60.0
 _REFUSAL_S = 0.02  # a refusal is quick, an answer is not
 _LONGEST_TAIL = 8.0  # of the exponential tail, in means; one answer in 3,000 is cut there
+FAILURES_KEPT = 100_000
+"""Bodies whose failures are counted; several times as many as one run holds jobs in memory."""
+
 _JSON_HEADERS = (("content-type", "application/json"),)
 
 
@@ -68,8 +71,8 @@ class Simulation:
     def __init__(self, settings: SimulatedSettings) -> None:
         self._settings = settings
         self._accepted: deque[float] = deque()
-        # How often a body has failed. Only bodies that failed and did not succeed yet are here, so
-        # memory follows the failures, not the number of jobs.
+        # How often a body has failed. Only bodies that failed and did not succeed yet are here, the
+        # one that failed last at the end; what succeeded elsewhere is forgotten in time.
         self._failures: dict[bytes, int] = {}
 
     def reply(self, *, path: str, body: bytes, now: float) -> SimulatedReply | None:
@@ -104,14 +107,15 @@ class Simulation:
 
     def _answer(self, endpoint: Endpoint, request: dict[str, Any], body: bytes) -> SimulatedReply:
         digest = hashlib.blake2b(body, digest_size=16).digest()
-        failed = self._failures.get(digest, 0)
+        failed = self._failures.pop(digest, 0)
         luck, fault, pace, words = self._draws(digest, failed)
         delay_s = self._delay_s(pace)
         if luck < self._settings.error_rate:
+            if len(self._failures) >= FAILURES_KEPT:
+                del self._failures[next(iter(self._failures))]
             self._failures[digest] = failed + 1
             status_code, document = simulated_replies.failure(endpoint, fault)
         else:
-            self._failures.pop(digest, None)
             status_code, document = 200, simulated_replies.answer(endpoint, request, words)
         return SimulatedReply(status_code, _JSON_HEADERS, json_text.encode(document), delay_s)
 

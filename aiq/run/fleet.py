@@ -35,6 +35,7 @@ Transports: TypeAlias = Callable[[ProviderSettings], httpx.AsyncBaseTransport]
 
 USER_AGENT = f"aiq/{aiq.__version__}"
 MODELS_CACHED = 4096
+"""Models whose candidates, and whose addresses at a provider, are kept ready."""
 
 
 class Provider:
@@ -79,6 +80,8 @@ class Provider:
         """Return the parsed URL of an endpoint."""
         path = self.dialect.path(endpoint, model)
         if path not in self._urls:
+            if len(self._urls) >= MODELS_CACHED:
+                self._urls.clear()
             self._urls[path] = httpx.URL(f"{self.settings.base_url}/{path}")
         return self._urls[path]
 

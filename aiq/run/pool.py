@@ -220,7 +220,7 @@ class Pool:
                 return
 
     def _has_room_for_answers(self) -> bool:
-        """Never buy what cannot be stored."""
+        """Never buy, nor reject, what cannot be stored."""
         most = max(2 * self._concurrency, 256)
         return self._writer.unsaved < most and self._writer.unsaved_bytes < UNSAVED_BYTES
 

@@ -37,7 +37,9 @@ _QUARTER_US = 15 * 60 * 1_000_000
 _SETTLING_US = 60 * 1_000_000
 """What may pass between the end of a reply and its settlement."""
 
-_MOST_KEPT = 4096
+CEILINGS_KEPT = 4096
+UNLISTED_KEPT = 10_000
+"""Models known not to be listed; of any more that is found out for every request."""
 
 _TEXT_RATES = frozenset({"input_mtok", "cache_read_mtok", "cache_write_mtok"})
 """What text may cost going in: some vendors write to their cache unasked."""
@@ -143,7 +145,7 @@ class PriceTable:
         last = (utc_us + round(within_s * 1e6) + _SETTLING_US) // _QUARTER_US
         key = (model, terms, first, last)
         if key not in self._ceilings:
-            if len(self._ceilings) >= _MOST_KEPT:
+            if len(self._ceilings) >= CEILINGS_KEPT:
                 self._ceilings.clear()
             # A price that changes within a quarter is in force at one end of it.
             instants = [quarter * _QUARTER_US for quarter in range(first, last + 2)]
@@ -181,7 +183,7 @@ class PriceTable:
                 return price(provider_id=self._provider_id)
             return price(provider_api_url=self._base_url)
         except LookupError:
-            if len(self._unlisted) < 10_000:
+            if len(self._unlisted) < UNLISTED_KEPT:
                 self._unlisted.add(model)
             return None
         except ValueError:  # of this usage nobody can tell the price

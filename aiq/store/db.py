@@ -37,6 +37,7 @@ _COMMON_PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA trusted_schema = OFF",
     "PRAGMA mmap_size = 0",
+    "PRAGMA temp_store = FILE",  # scratch tables and sorting grow with the jobs
 )
 _WRITER_PRAGMAS = (
     "PRAGMA journal_mode = WAL",

@@ -78,7 +78,7 @@ class Writer:
         self.failure: BaseException | None = None
         self.kept: list[Write] = []
         self.unsaved = 0
-        """Settled attempts that are not committed yet."""
+        """Settled attempts, and jobs rejected without one, that are not committed yet."""
         self.unsaved_bytes = 0
 
     def start(self, *, ended: Callable[[], None]) -> None:
@@ -101,6 +101,8 @@ class Writer:
             if type(write) is Settle:
                 self.unsaved += 1
                 self.unsaved_bytes += write.size
+            elif type(write) is Reject:
+                self.unsaved += 1
         if self.failure is not None:
             self.kept += writes
             if done is not None:
@@ -194,6 +196,8 @@ class Writer:
             if type(write) is Settle:
                 self.unsaved -= 1
                 self.unsaved_bytes -= write.size
+            elif type(write) is Reject:
+                self.unsaved -= 1
         self._committed(writes)
         for done in waiters:
             if not done.done():
