@@ -6,6 +6,7 @@ Nothing is written, and a run that is at work is not disturbed.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import stat
@@ -17,10 +18,11 @@ from aiq.errors import StoreError, UnknownName
 from aiq.run.diagnosis import Check, finding, note, ok
 from aiq.run.rescue import kept_for
 from aiq.store import inspection, runs
-from aiq.store.db import open_for_reading
+from aiq.store.db import Database, open_for_reading
 from aiq.store.file_system import refuse_network_file_system
 from aiq.store.inspection import Inspection
 from aiq.store.lock import is_held
+from aiq.store.rescue import UnreadableRescue, read_rescue
 
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
@@ -117,14 +119,33 @@ def _ledger(found: Inspection, *, is_running: bool) -> Iterator[Check]:
 async def _kept_outside(path: Path) -> list[Check]:
     database = await open_for_reading(path)
     try:
-        kept = await kept_for(database)
+        kept = [await _rescue(database, file) for file in await kept_for(database)]
+    except StoreError as error:
+        return [note("rescue", f"not looked for: {error}", error.hint)]
     finally:
         await database.close()
+    return [check for check in kept if check is not None]
+
+
+async def _rescue(database: Database, file: Path) -> Check | None:
+    """Say what a rescue file is good for, None if nothing is missing that it keeps."""
+    try:
+        rescued = await asyncio.to_thread(read_rescue, file)
+    except UnreadableRescue as reason:
+        return note("rescue", f"{file} cannot be taken in: {reason}")
+    header = rescued.header
+    missing = await runs.still_missing(
+        database,
+        run_id=header.run_id,
+        started_at=header.run_started_at,
+        settles=rescued.settles,
+    )
+    if missing is None:
+        hint = "delete it when no copy of that one needs it"
+        return note("rescue", f"{file} keeps outcomes of another database", hint)
     hint = "`aiq run` takes them in, once there is room"
-    return [
-        note("rescue", f"{file} keeps outcomes that the database could not take", hint)
-        for file in kept
-    ]
+    kept = f"{file} keeps outcomes that the database could not take"
+    return note("rescue", kept, hint) if missing else None
 
 
 def _log(path: Path, *, is_running: bool) -> Check:

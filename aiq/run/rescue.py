@@ -7,8 +7,8 @@ the database for good.
 
 A file is found by the database's name, or, because that may have changed, by its run: number,
 instant to the microsecond, process and host together are no other database's. They are a copy's,
-though. What was answered is as true for the copy, so it takes the outcomes in as well; but as long
-as something lies where the file's own database lay, only what lies there removes it.
+though, and how many copies there are nobody knows. So a file that has not the database's name is
+taken in, which changes nothing the second time, and stays for the others.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def keep_unsaved(database: Path, run: BegunRun, writes: Sequence[Write]) -> str:
         run_id=run.id,
         run_started_at=run.started_at,
         outcomes=len(settles),
-        origin=Origin.of(database, pid=run.pid, host=run.host),
+        origin=Origin(pid=run.pid, host=run.host),
     )
     try:
         path = rescue.write_rescue(database, header, settles)
@@ -57,9 +57,12 @@ def _was_sent(settle: Settle) -> bool:
 
 async def kept_for(database: Database) -> list[Path]:
     """Return what may be rescue files of a database: by its name, and those of its runs."""
-    named = await asyncio.to_thread(rescue.find_rescues, database.path)
     others = await asyncio.to_thread(rescue.find_others, database.path)
-    return named + [path for path in others if await _is_of_a_run(database, path)]
+    return await _named(database) + [p for p in others if await _is_of_a_run(database, p)]
+
+
+async def _named(database: Database) -> list[Path]:
+    return await asyncio.to_thread(rescue.find_rescues, database.path)
 
 
 async def _is_of_a_run(database: Database, path: Path) -> bool:
@@ -106,28 +109,23 @@ async def _take_in(database: Database, rescued: Rescued, note: Callable[[str], N
         settles=rescued.settles,
     )
     if count is None:
-        note(f"{rescued.path} was left alone: it belongs to another database")
+        if header.origin is None:  # else its own database finds it, and nobody need be told
+            note(f"{rescued.path} was left alone: it belongs to another database")
         return
     # A commit after a failed one is not proof enough: the log may hold pages that never reached
     # the disk. A checkpoint writes them anew.
     await database.checkpoint()
-    if not await asyncio.to_thread(_is_awaited, rescued, database.path):
-        kept = await asyncio.to_thread(rescue.remove_rescue, rescued)
-        if kept is not None:
-            note(
-                f"{_outcomes(rescued.missing)} in {kept} cannot be read: the file is damaged; they"
-                " count as possibly paid"
-            )
+    is_named = rescued.path in await _named(database)
+    path = await asyncio.to_thread(rescue.remove_rescue, rescued) if is_named else rescued.path
+    if rescued.missing and (is_named or count):
+        note(
+            f"{_outcomes(rescued.missing)} in {path} cannot be read: the file is damaged; they"
+            " count as possibly paid"
+        )
     if count:
         note(f"{_outcomes(count)} that an earlier run could not store were taken in")
-
-
-def _is_awaited(rescued: Rescued, database: Path) -> bool:
-    """Whether a file has the name of another database, which may still come for it."""
-    origin = rescued.header.origin
-    if rescued.path in rescue.find_rescues(database):
-        return False
-    return origin is not None and origin.is_there
+    if count and not is_named:
+        note(f"{path} stays; delete it when no copy of the database needs it")
 
 
 def _outcomes(count: int) -> str:

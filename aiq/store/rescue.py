@@ -35,22 +35,10 @@ _Line = TypeVar("_Line", bound=msgspec.Struct)
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Who wrote a file, beside the run's number and instant, and where its database lay then."""
+    """Who wrote a file, beside the run's number and instant."""
 
     pid: int
     host: str
-    database: bytes
-    """Its path, absolute; a file's name need not be text."""
-
-    @classmethod
-    def of(cls, database: Path, *, pid: int, host: str) -> Origin:
-        """Return who writes for the database at a path."""
-        return cls(pid=pid, host=host, database=os.fsencode(database.resolve()))
-
-    @property
-    def is_there(self) -> bool:
-        """Whether something still lies where the database lay."""
-        return os.path.lexists(self.database)
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from aiq.store.db import Database
+from aiq.store.db import Database, Row
 from aiq.store.writes import Settle, endings
 
 
@@ -56,21 +56,39 @@ async def take_in(
     job has gone no further. None: the database knows no such run.
     """
     async with database.transaction():
-        ours = "SELECT 1 FROM run WHERE id = ? AND started_at = ?"
-        if await database.row(ours, (run_id, started_at)) is None:
+        missing = await still_missing(
+            database, run_id=run_id, started_at=started_at, settles=settles
+        )
+        if missing is None:
             return None
-        await _reopen(database, run_id, [s.attempt_id for s in settles])
-        is_open = set(await database.rows(_OPEN_ATTEMPTS, (run_id,)))
-        missing = {s.attempt_id: s for s in settles if (s.attempt_id, s.job_id) in is_open}
-        for statement in endings(list(missing.values())):
+        await _reopen(database, run_id, missing)
+        for statement in endings(missing):
             statement.check(await database.changed(statement.sql, statement.values))
     return len(missing)
 
 
-async def _reopen(database: Database, run_id: int, attempts: Sequence[int]) -> None:
+async def still_missing(
+    database: Database, *, run_id: int, started_at: int, settles: Sequence[Settle]
+) -> list[Settle] | None:
+    """Return the outcomes that `take_in` would store; None if the database knows no such run."""
+    ours = "SELECT 1 FROM run WHERE id = ? AND started_at = ?"
+    if await database.row(ours, (run_id, started_at)) is None:
+        return None
+    is_open = set(await database.rows(_OPEN_ATTEMPTS, (run_id,)))
+    is_open |= {(attempt, job) for attempt, job, *_ in await _closed(database, run_id, settles)}
+    missing = {s.attempt_id: s for s in settles if (s.attempt_id, s.job_id) in is_open}
+    return list(missing.values())
+
+
+async def _closed(database: Database, run_id: int, settles: Sequence[Settle]) -> list[Row]:
+    """Return the attempts of outcomes that a recovery has closed; they can be opened again."""
+    ids = msgspec.json.encode([settle.attempt_id for settle in settles]).decode()
+    return await database.rows(_CLOSED_BY_RECOVERY, (ids, run_id))
+
+
+async def _reopen(database: Database, run_id: int, settles: Sequence[Settle]) -> None:
     """Take back what a recovery did to attempts whose outcome is known after all."""
-    ids = msgspec.json.encode(attempts).decode()
-    closed = await database.rows(_CLOSED_BY_RECOVERY, (ids, run_id))
+    closed = await _closed(database, run_id, settles)
     if not closed:
         return
     await database.many(

@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 from aiq.errors import ExitCode
+from aiq.model import JobState
 from aiq.run.database_checks import DISK_FULL_BYTES, DISK_LOW_BYTES, disk_check
 from aiq.run.diagnosis import Check, Diagnosis, Gravity
 from aiq.run.doctor import diagnose
 from aiq.run.open_files import needed
+from aiq.store import runs
 from aiq.store.db import Database
 from aiq.store.inspection import has_wal_defect
 from aiq.store.lock import RunLock
-from aiq.store.rescue import Header, write_rescue
+from aiq.store.rescue import Header, Origin, write_rescue
 from tests.support import factories
 from tests.support.process import contents
 
@@ -383,11 +385,38 @@ async def test_a_rescue_file_that_waits_for_the_next_run(
     tmp_path: Path, database: Database
 ) -> None:
     """What a full disk kept out is no fault of the database, and not forgotten either."""
-    header = Header(run_id=1, run_started_at=factories.NOW_US, outcomes=0)
-    kept = write_rescue(database.path, header, [])
+    (job_id,) = await factories.seed(database, ["a"])
+    await factories.write(database, factories.lease(1, job_id))
+    header = Header(run_id=1, run_started_at=factories.NOW_US, outcomes=1)
+    kept = write_rescue(database.path, header, [factories.settle(1, job_id, JobState.SUCCEEDED)])
+    await runs.recover(database, now_us=factories.NOW_US, fail_unknown=False)
     found = await examined(tmp_path)
     assert gravity(found, "rescue") is Gravity.NOTE
-    assert str(kept) in text(found, "rescue")
+    assert text(found, "rescue") == f"{kept} keeps outcomes that the database could not take"
+
+
+async def test_a_rescue_file_that_was_taken_in_is_not_mentioned(
+    tmp_path: Path, database: Database
+) -> None:
+    """It may stay for a copy of the database; here nothing is missing."""
+    await factories.seed(database, ["a"])
+    header = Header(
+        run_id=1,
+        run_started_at=factories.NOW_US,
+        outcomes=0,
+        origin=Origin(pid=1, host="host"),
+    )
+    write_rescue(database.path.with_name("earlier.db"), header, [])
+    assert checks(await examined(tmp_path), "rescue") == []
+
+
+async def test_a_rescue_file_that_nothing_is_known_of(tmp_path: Path, database: Database) -> None:
+    """Another database's, or damaged: neither is called this one's."""
+    header = Header(run_id=1, run_started_at=factories.NOW_US + 1, outcomes=0)
+    other = write_rescue(database.path, header, [])
+    assert "of another database" in text(await examined(tmp_path), "rescue")
+    other.write_bytes(b"")
+    assert "cannot be taken in: it is empty" in text(await examined(tmp_path), "rescue")
 
 
 @pytest.mark.parametrize(

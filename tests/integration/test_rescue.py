@@ -228,8 +228,8 @@ async def test_the_file_of_another_database_is_left_alone(
 ) -> None:
     """It is named, kept, and its outcomes are nobody's here, though the numbers may fit."""
     await leased(database)
-    header = msgspec.structs.replace(HEADER, run_started_at=NOW_US + 1)
-    path = write_rescue(database_path, header, BOTH)
+    other = msgspec.structs.replace(HEADER, run_started_at=NOW_US + 1)
+    path = write_rescue(database_path, other, BOTH)
     notes: list[str] = []
     await bring_home(database, notes.append)
     assert notes == [f"{path} was left alone: it belongs to another database"]
@@ -277,10 +277,10 @@ async def test_where_there_is_still_no_room_every_file_stays(
     assert jobs(database_path) == ["succeeded", "pending", "pending"]
 
 
-def header_for(database: Path, **changes: Any) -> Header:
-    """Return the header of a file that the run of `leased` wrote when its database lay there."""
+def header(**changes: Any) -> Header:
+    """Return the header of a file that the run of `leased` wrote."""
     who: dict[str, Any] = {"pid": 1, "host": "host"} | changes
-    return msgspec.structs.replace(HEADER, origin=Origin.of(database, **who))
+    return msgspec.structs.replace(HEADER, origin=Origin(**who))
 
 
 @pytest.fixture(params=["beside", "in the temporary directory"])
@@ -294,16 +294,68 @@ def earlier(request: pytest.FixtureRequest, database_path: Path, tmp_path: Path)
 async def test_a_database_that_was_renamed_or_moved_finds_its_file(
     database: Database, database_path: Path, earlier: Path
 ) -> None:
-    """By the run that wrote it; and it is gone when its outcomes are in."""
+    """By the run that wrote it; and it stays, which is told once, for a copy may need it too."""
     await leased(database)
-    path = write_rescue(earlier, header_for(earlier), BOTH)
+    path = write_rescue(earlier, header(), BOTH)
     assert find_rescues(database_path) == []
     assert await kept_for(database) == [path]
+    for expected in (
+        [
+            "2 outcomes that an earlier run could not store were taken in",
+            f"{path} stays; delete it when no copy of the database needs it",
+        ],
+        [],
+    ):
+        notes: list[str] = []
+        await bring_home(database, notes.append)
+        assert notes == expected
+        assert jobs(database_path) == ["succeeded", "pending", "pending"]
+        assert path.exists()
+
+
+async def test_every_copy_takes_the_outcomes_in(
+    database: Database, database_path: Path, earlier: Path
+) -> None:
+    """Also where none has the name any more that the file is for."""
+    await leased(database)
+    write_rescue(earlier, header(), BOTH)
+    copies = [database_path.with_name(f"copy{number}.db") for number in range(2)]
+    for copy in copies:
+        await database.copy(copy)
+    for copy in copies:
+        copied = await open_for_run(copy)
+        try:
+            await bring_home(copied, lambda _: None)
+        finally:
+            await copied.close()
+        assert jobs(copy) == ["succeeded", "pending", "pending"]
+
+
+async def test_of_a_damaged_file_that_stays_it_is_told_once_too(
+    database: Database, earlier: Path
+) -> None:
+    await leased(database)
+    path = write_rescue(earlier, header(), BOTH)
+    path.write_bytes(path.read_bytes()[:-1])
+    for told in (3, 0):
+        notes: list[str] = []
+        await bring_home(database, notes.append)
+        assert len(notes) == told
+        assert all(f"1 outcome in {path} cannot be read" in note for note in notes[:1])
+        assert path.exists()
+
+
+async def test_a_database_with_an_old_name_is_not_nagged(
+    database: Database, database_path: Path
+) -> None:
+    """It cannot use the file, and the database that can finds it."""
+    await leased(database)
+    changed = msgspec.structs.replace(header(), run_started_at=NOW_US + 1)
+    path = write_rescue(database_path, changed, BOTH)
     notes: list[str] = []
     await bring_home(database, notes.append)
-    assert notes == ["2 outcomes that an earlier run could not store were taken in"]
-    assert not path.exists()
-    assert jobs(database_path) == ["succeeded", "pending", "pending"]
+    assert notes == []
+    assert find_rescues(database_path) == [path]
 
 
 @pytest.mark.parametrize("change", [{"pid": 2}, {"host": "other"}, {"run_started_at": NOW_US + 1}])
@@ -314,8 +366,8 @@ async def test_the_file_of_another_run_is_not_even_mentioned(
     await leased(database)
     changes = dict(change)
     began = changes.pop("run_started_at", NOW_US)
-    header = msgspec.structs.replace(header_for(earlier, **changes), run_started_at=began)
-    others = [write_rescue(earlier, header, BOTH), write_rescue(earlier, HEADER, BOTH)]
+    other = msgspec.structs.replace(header(**changes), run_started_at=began)
+    others = [write_rescue(earlier, other, BOTH), write_rescue(earlier, HEADER, BOTH)]
     notes: list[str] = []
     await bring_home(database, notes.append)
     assert notes == []
@@ -331,14 +383,12 @@ async def test_a_copy_takes_the_outcomes_and_leaves_the_file_to_the_database(
     copy = tmp_path / "copies" / "aiq.db"
     copy.parent.mkdir()
     await database.copy(copy)
-    path = write_rescue(tmp_path / "gone" / "aiq.db", header_for(database_path), BOTH)
+    path = write_rescue(tmp_path / "gone" / "aiq.db", header(), BOTH)
     path = path.rename(path.with_name(f"{private_name(database_path)}.rescue-12345678"))
     copied = await open_for_run(copy)
     try:
-        for taken in (1, 0):
-            notes: list[str] = []
-            await bring_home(copied, notes.append)
-            assert len(notes) == taken
+        for _ in range(2):
+            await bring_home(copied, lambda _: None)
             assert path.exists()
         assert jobs(copy) == ["succeeded", "pending", "pending"]
     finally:
@@ -348,13 +398,11 @@ async def test_a_copy_takes_the_outcomes_and_leaves_the_file_to_the_database(
     assert not path.exists()
 
 
-def test_a_database_whose_name_is_no_text_is_named_all_the_same(tmp_path: Path) -> None:
+def test_a_database_whose_name_is_no_text_has_its_file(tmp_path: Path) -> None:
     database = tmp_path / os.fsdecode(b"\xff.db")
-    path = write_rescue(database, header_for(database), [])
-    origin = read_header(path).origin
-    assert origin is not None
-    assert origin.database == os.fsencode(database)
-    assert not origin.is_there
+    path = write_rescue(database, header(), [])
+    assert find_rescues(database) == [path]
+    assert read_header(path) == header()
 
 
 def test_the_places_are_the_usual_ones(monkeypatch: pytest.MonkeyPatch) -> None:

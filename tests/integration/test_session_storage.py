@@ -129,7 +129,7 @@ async def test_a_database_that_is_renamed_before_the_next_run_gets_its_answers_t
         await bench.run(prompts(JOBS), aborted=True)
         assert bench.states() == ANSWERED_AT_LAST
         assert len(server.ledger) == JOBS
-        assert rescue.find_others(moved) == []
+        assert len(rescue.find_others(moved)) == 1  # a copy may need it too
 
 
 async def test_what_is_in_flight_is_not_awaited_for_ever(
