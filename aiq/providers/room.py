@@ -9,7 +9,7 @@ server sends nothing goes to the end of the row, or all would wait for it.
 One that goes to the end keeps what was read of it. So nobody goes any more once a whole reply's
 worth has been read beyond the room: then the first stays the first until somebody leaves. It adds
 at most its own size, so that less than two replies are ever held beyond the room, however many
-stall.
+stall; beside them the piece of each that made it large, or was awaited when the room became full.
 """
 
 from __future__ import annotations

@@ -186,7 +186,10 @@ async def _receive(
     try:
         while not content.at_eof():
             await share.turn()
-            chunk = await (content.readany() if content.is_eof() else _next_chunk(reply, share))
+            chunk = await (content.readany() if content.is_eof() else _next_chunk(reply))
+            if chunk is None:
+                share.give_way()
+                continue
             chunks.append(chunk)
             share.take(len(chunk))
             if share.size > MAX_BODY_BYTES:
@@ -209,24 +212,21 @@ async def _receive(
             reply.close()
 
 
-async def _next_chunk(reply: aiohttp.ClientResponse, share: Share) -> bytes:
+async def _next_chunk(reply: aiohttp.ClientResponse) -> bytes | None:
     """
-    Wait for more of the body, looking now and then whether its connection still exists.
-
-    Meanwhile others may take the room.
+    Wait a while for more of the body; None if nothing came, and its connection still exists.
 
     When chunk framing breaks in a later packet, aiohttp's compiled parser (seen in 3.14.5) closes
     the connection and leaves the reader waiting for ever. A connection that is gone because the
     body is complete is none of that: the rest sits in the buffer.
     """
-    while True:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CONNECTION_CHECK_S):
-                return await reply.content.readany()
-        share.give_way()
-        is_gone = reply.connection is None or reply.connection.transport is None
-        if is_gone and not reply.content.is_eof():
-            raise aiohttp.ClientPayloadError("the connection is gone and the body is not complete")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CONNECTION_CHECK_S):
+            return await reply.content.readany()
+    is_gone = reply.connection is None or reply.connection.transport is None
+    if is_gone and not reply.content.is_eof():
+        raise aiohttp.ClientPayloadError("the connection is gone and the body is not complete")
+    return None
 
 
 def _complete(

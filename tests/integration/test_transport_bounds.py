@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -10,15 +11,18 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from aiq.providers import room
 from aiq.providers import transport as module
 from aiq.providers.connections import MAX_HEAD_BYTES
 from aiq.providers.exchange import never_sent, prepare
-from aiq.providers.room import ROOM_BYTES
+from aiq.providers.room import ROOM_BYTES, Room, Share
 from aiq.providers.transport import MAX_BODY_BYTES, SocketTransport
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Ending, Framing, Reply
 
 HEADERS = httpx.Headers({"Authorization": "Bearer sk-test-4711"})
+MIB = 1024 * 1024
+BURSTS = 20
 LARGE = b"b" * (MAX_BODY_BYTES - 1024)
 
 
@@ -121,6 +125,66 @@ async def test_many_large_bodies_that_stall_hold_no_more_than_the_bound(
         await asyncio.gather(*asked, return_exceptions=True)
     assert most < ROOM_BYTES + 2 * MAX_BODY_BYTES + 4 * 1024 * 1024
     assert transport._room._held_bytes == 0
+
+
+class Rounds(Room):
+    """A room that counts how often every reply has been the first of the row and gave way."""
+
+    def __init__(self, replies: int) -> None:
+        super().__init__(largest_bytes=2 * MIB, limit_bytes=MIB)
+        self._replies = replies
+        self._count = 0
+        self.most_bytes = 0
+
+    def hold(self, share: Share, size: int) -> None:
+        super().hold(share, size)
+        self.most_bytes = max(self.most_bytes, self._held_bytes)
+
+    def put_last(self, share: Share) -> None:
+        self._count += self._is_first(share)
+        super().put_last(share)
+
+    @property
+    def number(self) -> int:
+        return self._count // self._replies
+
+
+async def test_bodies_in_bursts_hold_no_more_than_the_bound(
+    transport: SocketTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that gave way waits for its turn again, also where it gets more before that."""
+    replies, small, burst = 16, 32 * 1024, 96 * 1024
+    monkeypatch.setattr(module, "CONNECTION_CHECK_S", 0.002)
+    monkeypatch.setattr(room, "SMALL_BYTES", small)
+    rounds = Rounds(replies)
+    transport._room = rounds
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * MIB))
+        for number in range(BURSTS):
+            while rounds.number < number:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.001)
+            writer.write(b"x" * burst)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = httpx.URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    async with server, asyncio.timeout(20):
+        asked = [
+            asyncio.create_task(transport.handle_async_request(prepare("GET", url, HEADERS, b"")))
+            for _ in range(replies)
+        ]
+        while rounds.number <= BURSTS:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        for one in asked:
+            one.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+    first_pieces = replies * (small + burst)
+    assert rounds.most_bytes < MIB + first_pieces + 2 * 2 * MIB
+    assert rounds._held_bytes == 0
 
 
 async def test_a_stalled_large_body_gives_its_room_back_when_it_is_given_up(
