@@ -69,7 +69,7 @@ class IngestReport(msgspec.Struct, kw_only=True):
 
 
 class Stopped(Exception):
-    """The user stopped the ingest; nothing of it remains."""
+    """The user stopped the reading; nothing of it remains."""
 
 
 class Ingest:

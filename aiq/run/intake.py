@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from aiq.clock import Clock
 from aiq.config import Settings
 from aiq.errors import InputError, UnknownName
-from aiq.run.ingest import Ingest, IngestReport
+from aiq.model import DAMAGED
+from aiq.run.ingest import Ingest, IngestReport, Stopped
 from aiq.run.observer import Observer
 from aiq.run.options import Requeue, RunOptions
 from aiq.run.request import Overlay
@@ -37,19 +38,29 @@ class Intake:
         Raises `Refused` for what cannot be taken, `Stopped` when the user stopped it.
         """
         if self._options.requeue is not None:
-            return await self._requeued(database, self._options.requeue)
+            return await self._requeued(database, self._options.requeue, is_stopped)
         if self._options.files:
             return await self._ingested(database, is_stopped)
         return await self._unfinished(database)
 
-    async def _requeued(self, database: Database, requeue: Requeue) -> Work:
+    async def _requeued(
+        self, database: Database, requeue: Requeue, is_stopped: Callable[[], bool]
+    ) -> Work:
         chosen = await _named_batches(database, requeue.batch)
+        batch_ids = [batch.id for batch in chosen]
+        damaged: list[int] = []
+        if requeue.kinds is not None and DAMAGED in requeue.kinds:
+            async for page in requeueing.damaged_jobs(database, batch_ids):
+                if is_stopped():
+                    raise Stopped
+                damaged += page
         await self._keep_flags(database, chosen)
         count = await requeueing.requeue(
             database,
-            [batch.id for batch in chosen],
+            batch_ids,
             kinds=requeue.kinds,
             except_kinds=requeue.except_kinds,
+            damaged=damaged,
         )
         scope = Scope(batches=tuple(batch.id for batch in chosen), chosen=True)
         return Work(

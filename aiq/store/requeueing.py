@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
-from aiq.model import DAMAGED
 from aiq.store.db import Database
 from aiq.store.digests import teach_digest
 from aiq.store.jobs import as_json
+
+SEARCH_PAGE = 64
+
+
+async def damaged_jobs(database: Database, batches: Sequence[int]) -> AsyncIterator[list[int]]:
+    """
+    Yield the jobs whose stored answer is damaged, an empty list where a page has none.
+
+    Every answer is read for that. Jobs whose line is no longer in its file cannot be asked again
+    and are not among them.
+    """
+    await teach_digest(database)
+    after = 0
+    while page := await database.rows(_ANSWERS, (as_json(batches), after, SEARCH_PAGE)):
+        yield [job_id for job_id, is_damaged in page if is_damaged]
+        after = page[-1][0]
+
+
+# NOT INDEXED: an index by state would have to be sorted for every page.
+_ANSWERS = """
+SELECT job.id, sha256(answer.body) IS NOT answer.digest
+FROM job NOT INDEXED CROSS JOIN answer ON answer.job_id = job.id
+WHERE job.batch_id IN (SELECT value FROM json_each(?)) AND job.state = 'succeeded'
+  AND job.source_id IS NOT NULL AND job.id > ?
+ORDER BY job.id LIMIT ?
+"""
 
 
 async def requeue(
@@ -16,17 +41,14 @@ async def requeue(
     *,
     kinds: Sequence[str] | None,
     except_kinds: Sequence[str],
+    damaged: Sequence[int] = (),
 ) -> int:
     """
     Make failed jobs pending again and choose them as the scope of this run; return how many.
 
-    `kinds` None means all that failed. Jobs whose stored answer is damaged, which is not known
-    before every answer is read, are only among them if they are named. Their counts and rejections
-    are cleared, never the ledger.
+    `kinds` None means all that failed. `damaged` are jobs whose answer is, and the only ones that
+    have succeeded. Their counts and rejections are cleared, never the ledger.
     """
-    is_damage_named = kinds is not None and DAMAGED in kinds
-    if is_damage_named:
-        await teach_digest(database)
     async with database.transaction():
         await database.rows("DELETE FROM temp.chosen")
         chosen = await database.changed(
@@ -37,9 +59,8 @@ async def requeue(
                 "except": as_json(except_kinds),
             },
         )
-        if is_damage_named:
-            batch_ids = {"batches": as_json(batches)}
-            chosen += await database.changed(_CHOOSE_DAMAGED, batch_ids)
+        if damaged:
+            chosen += await database.changed(_CHOOSE_DAMAGED, (as_json(damaged),))
             await database.rows(_DISOWN)
         await database.rows(_REQUEUE)
     return chosen
@@ -53,12 +74,7 @@ WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND job.state = 'f
   AND (:kinds IS NULL OR job.error_kind IN (SELECT value FROM json_each(:kinds)))
   AND job.error_kind NOT IN (SELECT value FROM json_each(:except))
 """
-_CHOOSE_DAMAGED = """
-INSERT INTO temp.chosen
-SELECT job.id FROM job JOIN answer ON answer.job_id = job.id
-WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND job.state = 'succeeded'
-  AND job.source_id IS NOT NULL AND sha256(answer.body) IS NOT answer.digest
-"""
+_CHOOSE_DAMAGED = "INSERT INTO temp.chosen SELECT value FROM json_each(?)"
 # The answer stays until a new one is stored, but answers no question: no ingest restores it.
 _DISOWN = """
 UPDATE answer SET fingerprint = zeroblob(16) FROM temp.chosen JOIN job ON job.id = chosen.job_id

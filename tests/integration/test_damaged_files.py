@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from aiq.run.options import Requeue, RunOptions
 from aiq.run.result import RunResult
 from aiq.run.show import read_job
 from aiq.run.verification import verify
-from aiq.store import rescue
+from aiq.store import digests, rescue
 from tests.support.fault_server import FaultServer
 from tests.support.invariants import check_store
 from tests.support.sessions import Bench, prompts, provider
@@ -109,6 +112,32 @@ async def test_a_damaged_answer_is_asked_again_on_the_users_word(tmp_path: Path)
         assert exported == (DONE, 0)
         diagnosis = await verify(bench.database)
         assert [one for one in diagnosis.checks if one.gravity is Gravity.FINDING] == []
+
+
+async def test_the_search_for_damaged_answers_can_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the page at hand; nothing has been put back then."""
+    async with FaultServer() as server:
+        bench = await finished(tmp_path, server)
+        damage(bench, "p77")
+        read = 0
+
+        def counted(body: bytes) -> bytes:
+            nonlocal read
+            read += 1
+            if read == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            return hashlib.sha256(body).digest()
+
+        monkeypatch.setattr(digests, "_sha256", counted)
+        result = await put_back(bench, Requeue(kinds=("damaged",)))
+        assert result.exit_code == ExitCode.SIGINT
+        assert 0 < read < DONE
+        assert bench.rows("SELECT count(*) FROM job WHERE state = 'succeeded'") == [(DONE,)]
+        assert len(server.ledger) == DONE
+        monkeypatch.undo()
+        assert (await put_back(bench, Requeue(kinds=("damaged",)))).requeued == 1
 
 
 async def test_a_damaged_answer_that_was_put_back_is_not_taken_for_one_that_holds(
