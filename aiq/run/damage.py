@@ -15,10 +15,7 @@ import msgspec
 from aiq.model import DAMAGED, JobState
 from aiq.store.reading import FinishedJob
 
-_MESSAGE = (
-    "the stored answer does not match its digest any more: `aiq doctor --verify PATH` finds all"
-    " such answers, `aiq retry-failed --kind damaged` asks (and pays) again"
-)
+_MESSAGE = "the stored answer does not match its digest any more"
 
 
 def checked(job: FinishedJob) -> FinishedJob:
