@@ -111,7 +111,7 @@ class ResultFile:
         raise DamagedAnswers(
             f"{answers} {verb} damaged, and {verb} {'left out' if left_out else 'given as failed'}",
             hint=f"`aiq doctor --verify {shlex.quote(str(self.database))}` tells which; restore a"
-            " copy, or `aiq retry-failed --kind damaged` asks (and pays) again",
+            f" copy{_asked_again(exported)}",
         )
 
     async def write(self, batch: str | None) -> Exported:
@@ -136,6 +136,18 @@ class ResultFile:
             stream=stream,
             escape_controls=escape_controls,
         )
+
+
+def _asked_again(exported: Exported) -> str:
+    """Return what else than a copy there is for damaged answers, and for which of them not."""
+    is_possible = exported.vanished < exported.damaged
+    text = ", or `aiq retry-failed --kind damaged` asks (and pays) again" if is_possible else ""
+    if not exported.vanished:
+        return text
+    lines = "its line is no longer in its file"
+    if exported.vanished > 1:
+        lines = "their lines are no longer in their files"
+    return f"{text}; {exported.vanished:,} of them cannot be asked again, {lines}"
 
 
 async def _refuse_several(asked: RunOptions) -> None:

@@ -46,6 +46,8 @@ class Exported(NamedTuple):
     """As many as were written."""
     damaged: int = 0
     """Stored answers met that are damaged, written as failed or left out."""
+    vanished: int = 0
+    """Those of them whose line is no longer in its file: nobody can ask again."""
 
 
 @functools.cache
@@ -162,20 +164,22 @@ async def _write(
     line, wanted = _LINES[format], STATES[state]
     if format == "csv":
         stream.write(_escaped(csv_header()) if escape else csv_header())
-    results = damaged = 0
+    results = damaged = vanished = 0
     # What is damaged is failed, and only the answers tell.
     read = STATES["all"] if JobState.FAILED in wanted else wanted
     async for jobs in reading.finished_jobs(database, batch_id, read):
         page = io.BytesIO()
         for job in map(checked, jobs):
-            damaged += job.error_kind == DAMAGED
+            if job.error_kind == DAMAGED:
+                damaged += 1
+                vanished += job.is_vanished
             if job.state in wanted:
                 page.write(line(job))
                 results += 1
         text = page.getvalue()
         stream.write(_escaped(text) if escape else text)
     stream.flush()
-    return Exported(results, damaged)
+    return Exported(results, damaged, vanished)
 
 
 def _escaped(text: bytes) -> bytes:

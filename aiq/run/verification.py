@@ -45,7 +45,7 @@ _WORDS = {
 }
 _HINTS = {
     Rule.DIGESTS: "the file was damaged outside of aiq: restore a copy, or ask (and pay) again with"
-    " `aiq retry-failed --kind damaged`",
+    " `aiq retry-failed --kind damaged`, where the line is still in its file",
     Rule.BOUNDS: "a budget stops at such a reply; check `price` in the configuration",
     Rule.TIMES: "a clock was wrong; nothing is decided by these times",
 }

@@ -51,6 +51,8 @@ class FinishedJob(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int | None
     cached_tokens: int | None
     cost_nano: int | None
+    is_vanished: bool
+    """Its line is no longer in its file."""
 
 
 class FoundJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +111,7 @@ async def finished_jobs(
 def _finished(row: Row) -> FinishedJob:
     fields = dict(zip(_COLUMNS, row, strict=True))
     fields["state"] = JobState(fields["state"])
+    fields["is_vanished"] = bool(fields["is_vanished"])
     return FinishedJob(**fields)
 
 
@@ -141,7 +144,8 @@ SELECT job.id, job.key, job.state, job.line, job.attempts, job.error_kind, job.e
   (SELECT CASE WHEN sum(billed = 'yes' AND cost_nano IS NULL) THEN NULL
     WHEN sum(billed = 'maybe' AND bound_nano IS NOT 0) AND NOT sum(billed = 'yes') THEN NULL
     ELSE sum(cost_nano) END
-   FROM attempt AS paid WHERE paid.job_id = job.id)
+   FROM attempt AS paid WHERE paid.job_id = job.id),
+  job.source_id IS NULL
 FROM job JOIN request ON request.job_id = job.id
   LEFT JOIN answer ON answer.job_id = job.id
   LEFT JOIN attempt ON attempt.id = CASE job.state WHEN 'succeeded' THEN answer.attempt_id

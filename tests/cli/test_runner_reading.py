@@ -103,6 +103,28 @@ def test_an_export_with_a_damaged_answer_says_so_and_writes_the_others(
     assert aiq("export", "--db", "a.db").exit_code == 0
 
 
+def test_a_damaged_answer_that_cannot_be_asked_again_is_not_promised(
+    aiq: Aiq, folder: Path
+) -> None:
+    """Where its line has vanished from its file, `retry-failed` would do nothing for it."""
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    lines = (folder / "prompts.jsonl").read_text().splitlines(keepends=True)
+    (folder / "prompts.jsonl").write_text("".join(lines[:1]))
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    damaged = "UPDATE answer SET body = CAST('{}' AS BLOB) WHERE job_id "
+    with closing(sqlite3.connect(folder / "aiq.db")) as connection, connection:
+        connection.execute(f"{damaged} = 2")
+    assert aiq("export").stderr.endswith(
+        "restore a copy; 1 of them cannot be asked again, its line is no longer in its file\n"
+    )
+    with closing(sqlite3.connect(folder / "aiq.db")) as connection, connection:
+        connection.execute(f"{damaged} < 4")
+    assert aiq("export").stderr.endswith(
+        "or `aiq retry-failed --kind damaged` asks (and pays) again;"
+        " 2 of them cannot be asked again, their lines are no longer in their files\n"
+    )
+
+
 def test_a_hint_names_the_database_that_was_meant(aiq: Aiq) -> None:
     aiq("run", "prompts.jsonl", "-p", "quick", "--db", "two.db", "-n", "p5")
     aiq("run", "prompts.jsonl", "-p", "quick", "--db", "two.db", "-n", "p6")

@@ -110,9 +110,24 @@ async def test_a_damaged_answer_is_asked_again_on_the_users_word(tmp_path: Path)
         check_store(bench.database, asked_anew={"p77", "p123"})
         assert sorted(seen.prompt for seen in server.ledger[DONE:]) == ["p123", "p77"]
         exported, _ = await bench.export_counted()
-        assert exported == (DONE, 0)
+        assert (exported.results, exported.damaged) == (DONE, 0)
         diagnosis = await verify(bench.database)
         assert [one for one in diagnosis.checks if one.gravity is Gravity.FINDING] == []
+
+
+async def test_a_damaged_answer_whose_line_has_vanished_cannot_be_asked_again(
+    tmp_path: Path,
+) -> None:
+    """An export counts those apart, and a requeue leaves them."""
+    async with FaultServer() as server:
+        bench = await finished(tmp_path, server)
+        for job in ("p3", "p77"):
+            damage(bench, job)
+        fewer = RunOptions(database=bench.database, files=(bench.write(prompts(50)),))
+        await bench.new_session(fewer).run()
+        exported, _ = await bench.export_counted()
+        assert (exported.damaged, exported.vanished) == (2, 1)
+        assert (await put_back(bench, Requeue(kinds=("damaged",)))).requeued == 1
 
 
 async def test_the_search_for_damaged_answers_can_be_stopped(
