@@ -72,7 +72,7 @@ def check_lines(report: CheckReport) -> Iterator[Text]:
 def _mistyped(found: MistypedKey) -> Text:
     place = f"{visible(found.file)}:{found.line}" if found.file is not None else ""
     said = f"`{visible(found.key, NAME)}` is no request field; did you mean `{found.meant}`?"
-    return Text.assemble((place, "bold"), "  " if place else "", (said, "yellow"))
+    return Text.assemble((place, "bold"), "  " if place else "", ("note: ", "cyan"), said)
 
 
 def _estimated(one: Estimate) -> Text:

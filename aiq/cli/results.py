@@ -30,10 +30,11 @@ def write_results(options: ExportOptions) -> int:
     output = ResultFile.asked(options)
     output.refuse_path()
     exported = asyncio.run(output.write(options.batch))
-    if not output.is_stdout:
-        left = asyncio.run(unfinished(options.db, options.batch))
-        more = f"; {figures.plural(left, 'job')} not finished" if left else ""
-        streams.say(f"{output.written(exported)}{more}")
+    left = asyncio.run(unfinished(options.db, options.batch))
+    said = [] if output.is_stdout else [output.written(exported)]
+    said += [f"{figures.plural(left, 'job')} not finished"] if left else []
+    if said:
+        streams.say("; ".join(said))
     output.refuse_damage(exported)
     return ExitCode.OK
 

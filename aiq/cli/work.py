@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.text import Text
 
 from aiq.cli import figures, streams
+from aiq.cli.announcements import bad_lines
 from aiq.cli.failure import Failure
 from aiq.cli.followup import (
     export_command,
@@ -201,10 +202,14 @@ class _Work:
             is_success = result.exit_code is ExitCode.OK
             return [] if is_success else [headline(result), *obstacles(result), *steps(resume)]
         if self._asked.dry_run and result.message is None:
-            return [Text("dry run: nothing was sent")]
+            report = result.ingest
+            bad = bad_lines(report.invalid_shown, report.invalid) if report.invalid else []
+            return [*bad, Text("dry run: nothing was sent")]
         if self._asked.requeue is not None and result.message is None:
             if not result.requeued:
-                return [Text("no failed job is left to put back")]
+                requeue = self._asked.requeue
+                of = " of the kinds asked for" if requeue.kinds or requeue.except_kinds else ""
+                return [Text(f"no failed job{of} is left to put back")]
             if not self._asked.requeue.run_them:
                 jobs = figures.plural(result.requeued, "failed job")
                 return [Text(f"{jobs} put back"), *steps({"run": resume_command(self._options)})]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ async def database_checks(path: Path) -> list[Check]:
     is_running = is_held(path)
     return [
         _permissions(path, found),
-        _integrity(found),
+        _integrity(path, found),
         await _holder(path) if is_running else ok("run", "no run is going"),
         *_ledger(found, is_running=is_running),
         *await _kept_outside(path),
@@ -81,11 +82,12 @@ def _permissions(path: Path, found: Inspection) -> Check:
     return ok("database", text)
 
 
-def _integrity(found: Inspection) -> Check:
+def _integrity(path: Path, found: Inspection) -> Check:
     if found.faults:
         text = "damaged: " + "; ".join(found.faults)
         return finding("integrity", text, "restore a copy, or salvage it with `sqlite3 .recover`")
-    return ok("integrity", "SQLite's quick_check finds nothing")
+    verify = f"`aiq doctor --verify {shlex.quote(str(path))}` reads the answers too"
+    return ok("integrity", f"SQLite's quick_check finds nothing; {verify}")
 
 
 async def _holder(path: Path) -> Check:

@@ -72,6 +72,8 @@ def test_export_to_a_file_says_what_is_still_missing(aiq: Aiq) -> None:
     aiq("run", "prompts.jsonl", "-p", "quick", "--limit", "1")
     exported = aiq("export", "prompts", "-o", "out.jsonl")
     assert exported.stderr == "1 result written to out.jsonl; 2 jobs not finished\n"
+    piped = aiq("export", "prompts")
+    assert (len(piped.stdout.splitlines()), piped.stderr) == (1, "2 jobs not finished\n")
 
 
 def test_an_export_with_a_damaged_answer_says_so_and_writes_the_others(
@@ -159,7 +161,7 @@ def test_check_lists_bad_lines_and_estimates(aiq: Aiq, folder: Path) -> None:
     assert checked.exit_code == 1
     assert checked.stdout.startswith(
         f"{folder}/bad.jsonl:2  empty prompt\n"
-        f"{folder}/bad.jsonl:3  `max_token` is no request field; did you mean `max_tokens`?\n"
+        f"{folder}/bad.jsonl:3  note: `max_token` is no request field; did you mean `max_tokens`?\n"
         "\n"
         "3 lines: 2 valid, 1 invalid\n"
         "about "

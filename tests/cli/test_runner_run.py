@@ -93,6 +93,17 @@ def test_a_dry_run_stops_at_the_plan(aiq: Aiq) -> None:
     assert only_json(aiq("status", "--json").stdout)["totals"]["pending"] == 3
 
 
+def test_a_dry_run_lists_bad_lines(aiq: Aiq, folder: Path) -> None:
+    """They are why it does not end with 0."""
+    (folder / "bad.jsonl").write_text('"good"\n{"promt": "x"}\n')
+    ran = aiq("run", "bad.jsonl", *QUICK, "--dry-run")
+    assert ran.exit_code == 1
+    _, heading, bad, end = ran.stderr.splitlines()
+    assert heading == "1 invalid line:"
+    assert "bad.jsonl:2  no `prompt` or `messages`" in bad
+    assert end == "dry run: nothing was sent"
+
+
 def test_results_go_to_a_file_at_the_end(aiq: Aiq, folder: Path) -> None:
     ran = aiq("run", "prompts.jsonl", *QUICK, "-o", "out.jsonl")
     assert ran.stderr.endswith("3 results written to out.jsonl\n")
@@ -201,7 +212,7 @@ def test_nothing_to_retry_is_a_sentence(aiq: Aiq) -> None:
     assert aiq("retry-failed", *QUICK).stderr == "no failed job is left to put back\n"
     aiq("run", "prompts.jsonl", "-n", "other", *BROKEN)
     none = aiq("retry-failed", "other", "--kind", "auth", *QUICK)
-    assert none.stderr == "no failed job is left to put back\n"
+    assert none.stderr == "no failed job of the kinds asked for is left to put back\n"
 
 
 def test_no_provider_ends_resumable(aiq: Aiq, folder: Path) -> None:
