@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import resource
+import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,15 @@ def freeze_size(place: Workplace, running: Process) -> None:
     resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (size, size))
 
 
+@contextlib.contextmanager
+def growing_log(place: Workplace) -> Iterator[None]:
+    """Keep the log from starting over, which would go on inside its present size: read it."""
+    with closing(sqlite3.connect(f"file:{place.db}?mode=ro", uri=True)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM job").fetchone()
+        yield
+
+
 def rescue_named(ended: Ended) -> Path:
     """Return the rescue file that the words of an end name; it is there, and private."""
     assert ended.code == 5, ended.text
@@ -65,8 +77,10 @@ async def test_a_full_disk_stops_the_sending_and_every_answer_is_kept(tmp_path: 
     async with FaultServer(Reply(delay_s=0.005)) as server:
         async with Workplace(tmp_path, run={"concurrency": CONCURRENCY}, a=server) as place:
             running = await place.start("run", place.write(prompts(1000)))
-            await server.answered(300)
-            freeze_size(place, running)
+            await server.answered(1)
+            with growing_log(place):
+                await server.answered(300)
+                freeze_size(place, running)
             seen = len(server.ledger)
             ended = await running.ended()
             kept = rescue_named(ended)
