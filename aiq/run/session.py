@@ -141,20 +141,12 @@ class Session:
                 await runs.end_run(database, run_id=run.id, now_us=self._clock.utc_us())
 
     async def _work_through(self, database: Database, work: Work, run: BegunRun) -> RunResult:
+        """Settle who is asked and what it may cost, say so, then send; or end where that is all."""
         await self._note_simulated(database, work)
         loads = await jobs.pending_loads(database, work.scope)
         if not loads or work.only_requeue:
             return await outcome_of(database, work, signals=self._signals)
-        fleet = Fleet.of(
-            self._settings.providers,
-            concurrency=self._settings.run.concurrency,
-            transports=self._transports,
-            prices=Prices(
-                are_compared=self._settings.run.strategy == "cost",
-                are_required=self._settings.run.budget_usd is not None,
-                utc_us=self._clock.utc_us(),
-            ),
-        )
+        fleet = self._fleet()
         try:
             if await jobs.needs_model(database, work.scope):
                 settling = settle_models(fleet, work.overlays.values(), self._redactor)
@@ -188,6 +180,19 @@ class Session:
             )
         finally:
             await fleet.close()
+
+    def _fleet(self) -> Fleet:
+        rules = self._settings.run
+        return Fleet.of(
+            self._settings.providers,
+            concurrency=rules.concurrency,
+            transports=self._transports,
+            prices=Prices(
+                are_compared=rules.strategy == "cost",
+                are_required=rules.budget_usd is not None,
+                utc_us=self._clock.utc_us(),
+            ),
+        )
 
     async def _note_simulated(self, database: Database, work: Work) -> None:
         """Say so where answers that were made up count as done although the real thing is asked."""
@@ -243,14 +248,7 @@ class Session:
         means = self._means(
             board, fleet=fleet, writer=writer, run=run, known=await jobs.candidate_ids(database)
         )
-        feed = Feed(
-            database,
-            work.scope,
-            fleet=fleet,
-            overlays=work.overlays,
-            began_us=run.started_at,
-            limit=self._options.limit,
-        )
+        feed = self._feed(database, work, fleet, run)
         sender = Sender(clock=self._clock, deadlines=deadlines, redactor=self._redactor)
         pool = Pool(settings=self._pool_settings(), means=means, feed=feed, sender=sender)
         publisher = Publisher(fleet, writer, self._clock)
@@ -283,6 +281,16 @@ class Session:
             finally:
                 self._observer.tick(board.snapshot())
         return end, pool.trouble
+
+    def _feed(self, database: Database, work: Work, fleet: Fleet, run: BegunRun) -> Feed:
+        return Feed(
+            database,
+            work.scope,
+            fleet=fleet,
+            overlays=work.overlays,
+            began_us=run.started_at,
+            limit=self._options.limit,
+        )
 
     def _means(
         self, board: Board, *, fleet: Fleet, writer: Writer, run: BegunRun, known: CandidateIds

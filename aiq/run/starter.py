@@ -151,6 +151,5 @@ def _missing(preset: Preset) -> str:
 
 
 def _commented(text: str) -> str:
-    return "".join(
-        line if line.startswith("#") else f"# {line}" for line in text.splitlines(keepends=True)
-    )
+    lines = text.removesuffix("\n").split("\n")
+    return "".join(f"{line}\n" if line.startswith("#") else f"# {line}\n" for line in lines)

@@ -56,7 +56,7 @@ def test_export_writes_data_to_stdout_and_nothing_else(aiq: Aiq) -> None:
     aiq("run", "prompts.jsonl", "-p", "quick")
     exported = aiq("export")
     assert (exported.exit_code, exported.stderr) == (0, "")
-    rows = [json.loads(line) for line in exported.stdout.splitlines()]
+    rows = [json.loads(line) for line in exported.stdout.removesuffix("\n").split("\n")]
     assert [row["id"] for row in rows] == ["one", "two", "three"]
     assert aiq("export", "--state", "failed").stdout == ""
 
