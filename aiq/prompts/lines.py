@@ -15,7 +15,7 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -52,31 +52,54 @@ _WIDE_PATTERNS: dict[tuple[bool, ...], str] = {
 }
 
 
-def read_lines(path: Path | None, *, stdin: BinaryIO | None = None) -> Iterator[RawLine]:
+def read_lines(
+    path: Path | None,
+    *,
+    stdin: BinaryIO | None = None,
+    meanwhile: Callable[[bytes], object] | None = None,
+) -> Iterator[RawLine]:
     """
     Yield the lines of a prompt file that are not blank, numbered as an editor numbers them.
 
-    Nothing is opened before the first line is asked for. Gzip is recognised by its first bytes,
-    whatever the name; a name that ends in `.gz` demands it.
+    Nothing is opened before the first line is asked for. Raises `InputError` as `read_chunks`
+    does: damage shows only where the reading meets it, after good lines were yielded, and a change
+    shows at the end.
 
     Args:
         path: the file, or None for standard input.
         stdin: read instead of the process's standard input.
+        meanwhile: is told every chunk as it is read.
+
+    """
+    chunks = read_chunks(path, stdin=stdin)
+    yield from _split(chunks if meanwhile is None else _overheard(chunks, meanwhile))
+
+
+def _overheard(chunks: Iterator[bytes], meanwhile: Callable[[bytes], object]) -> Iterator[bytes]:
+    for chunk in chunks:
+        meanwhile(chunk)
+        yield chunk
+
+
+def read_chunks(path: Path | None, *, stdin: BinaryIO | None = None) -> Iterator[bytes]:
+    """
+    Yield what a prompt file holds, unzipped, 1 MiB at most at a time.
+
+    Gzip is recognised by its first bytes, whatever the name; a name that ends in `.gz` demands it.
 
     Raises:
         InputError: the file is missing, unreadable, a directory, a device, a SQLite database,
-            UTF-16 or UTF-32 text, damaged gzip, or written to meanwhile. Damage shows only where
-            the reading meets it, after good lines were yielded; a change shows at the end.
+            UTF-16 or UTF-32 text, damaged gzip, or written to meanwhile.
 
     """
     name = "stdin" if path is None else f"`{path}`"
     with _refusing(name):
         if path is None:
-            yield from _steady_lines(stdin or _standard_input(), name, must_be_gzip=False)
+            yield from _steady_chunks(stdin or _standard_input(), name, must_be_gzip=False)
             return
         _refuse_odd_kinds(path, name)
         with path.open("rb") as stream:
-            yield from _steady_lines(stream, name, must_be_gzip=path.suffix == ".gz")
+            yield from _steady_chunks(stream, name, must_be_gzip=path.suffix == ".gz")
 
 
 def _standard_input() -> BinaryIO:
@@ -110,10 +133,15 @@ def _refuse_odd_kinds(path: Path, name: str) -> None:
         raise InputError(f"{name} is a device or a socket", hint="name a file, a pipe or `-`")
 
 
-def _steady_lines(stream: BinaryIO, name: str, *, must_be_gzip: bool) -> Iterator[RawLine]:
+def _steady_chunks(stream: BinaryIO, name: str, *, must_be_gzip: bool) -> Iterator[bytes]:
     """Read to the end, and refuse it all if the file was not the same file all the while."""
     before = _version(stream)
-    yield from _lines(stream, name, must_be_gzip=must_be_gzip)
+    unzipped = _unzipped(stream, must_be_gzip=must_be_gzip)
+    chunk = unzipped.read(_CHUNK)
+    _refuse_odd_contents(chunk, name)
+    while chunk:
+        yield chunk
+        chunk = unzipped.read(_CHUNK)
     if _version(stream) != before:
         raise InputError(
             f"{name} was written to while it was read",
@@ -130,12 +158,10 @@ def _version(stream: BinaryIO) -> tuple[int, int] | None:
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
-def _lines(stream: BinaryIO, name: str, *, must_be_gzip: bool) -> Iterator[RawLine]:
+def _unzipped(stream: BinaryIO, *, must_be_gzip: bool) -> BinaryIO | gzip.GzipFile:
     head = stream.read(_CHUNK)
-    if must_be_gzip or head.startswith(_GZIP):
-        unzipped = gzip.GzipFile(fileobj=io.BufferedReader(_Replayed(head, stream)))
-        return _split(unzipped.read(_CHUNK), unzipped, name)
-    return _split(head, stream, name)
+    whole = io.BufferedReader(_Replayed(head, stream))
+    return gzip.GzipFile(fileobj=whole) if must_be_gzip or head.startswith(_GZIP) else whole
 
 
 class _Replayed(io.RawIOBase):
@@ -155,13 +181,11 @@ class _Replayed(io.RawIOBase):
         return len(taken)
 
 
-def _split(head: bytes, rest: BinaryIO | gzip.GzipFile, name: str) -> Iterator[RawLine]:
-    _refuse_odd_contents(head, name)
-    chunk = head.removeprefix(_BOM)
+def _split(chunks: Iterator[bytes]) -> Iterator[RawLine]:
     unfinished = b""
     is_too_long = False  # the unfinished line's bytes were dropped
     number = 0
-    while chunk:
+    for chunk in _without_mark(chunks):
         lines = (unfinished + chunk).split(b"\n")
         unfinished = lines.pop()
         if is_too_long and lines:
@@ -175,11 +199,15 @@ def _split(head: bytes, rest: BinaryIO | gzip.GzipFile, name: str) -> Iterator[R
                 yield number, _bounded(line)
         if is_too_long or len(unfinished) > LINE_LIMIT + 1:  # one more for `\r`
             is_too_long, unfinished = True, b""
-        chunk = rest.read(_CHUNK)
     if is_too_long:
         yield number + 1, None
     elif unfinished and not unfinished.isspace():
         yield number + 1, _bounded(unfinished)
+
+
+def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    yield next(chunks, b"").removeprefix(_BOM)
+    yield from chunks
 
 
 def _bounded(line: bytes) -> bytes | None:

@@ -17,6 +17,10 @@ class End(enum.Enum):
     BUDGET = "budget"
 
 
+class Stopped(Exception):
+    """The user stopped the reading of files; nothing of it remains."""
+
+
 class Halt:
     """The first reason to stop wins; `refusal` is what stood in the way, as far as known."""
 

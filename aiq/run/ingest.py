@@ -3,14 +3,15 @@ Prompt files into jobs: in one transaction, in constant memory, all or nothing.
 
 Lines are read and parsed in chunks; for each, the store says which keys it knows, `disposition`
 decides what that means, and the chunk is written. Nothing is durable before every file was read to
-its end, so a killed or refused ingest leaves no half file behind.
+its end, so a killed or refused ingest leaves no half file behind. The files of a batch that
+`readings` knows to be what they were are passed over.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
@@ -19,14 +20,17 @@ from aiq.clock import Clock
 from aiq.errors import InputError
 from aiq.model import Endpoint
 from aiq.prompts.lines import read_lines
-from aiq.prompts.shapes import digest, parse
+from aiq.prompts.shapes import parse
 from aiq.run.chunk_writes import ChunkWrites
 from aiq.run.chunks import Chunk, Line, next_chunk
 from aiq.run.disposition import Disposition, disposition
+from aiq.run.halt import Stopped
 from aiq.run.job import shown_key
+from aiq.run.line_keys import Keyed, LineKeys
+from aiq.run.readings import Readings
 from aiq.run.request import Overlay, fingerprint
 from aiq.run.sources import Source
-from aiq.store import batches
+from aiq.store import batches, readings
 from aiq.store.batches import KnownJob, NewJob
 from aiq.store.db import Database
 
@@ -35,13 +39,6 @@ STOP_CHECK_S = 0.1
 
 SHOWN = 20
 """How many bad, changed or vanished lines a report names."""
-
-ORDINALS_KEPT = 100_000
-"""Repeated id-less lines whose count is kept in memory; beyond that, counting asks the store."""
-
-
-Keyed: TypeAlias = tuple[str | bytes, Line]
-"""A line that is a prompt, under the key of its job."""
 
 Reading: TypeAlias = asyncio.Future[Chunk]
 
@@ -68,10 +65,6 @@ class IngestReport(msgspec.Struct, kw_only=True):
     mistyped_keys: dict[str, str] = {}
 
 
-class Stopped(Exception):
-    """The user stopped the reading; nothing of it remains."""
-
-
 class Ingest:
     """Takes prompt files into the store."""
 
@@ -91,12 +84,13 @@ class Ingest:
         self._on_changed = on_changed
         self._is_stopped = is_stopped
         self._advanced = advanced
-        self._ordinals: dict[bytes, int] = {}
+        self._keys = LineKeys()
         self._counted_batch: int | None = None
         self._is_new_batch = False
         self._newest = 0
         self._next_id = 1
         self._report = IngestReport()
+        self._readings = Readings(database, overlays)
 
     async def take(
         self, sources: Sequence[Source], *, finish: Callable[[IngestReport], Awaitable[None]]
@@ -114,18 +108,37 @@ class Ingest:
         """
         try:
             async with self._database.transaction():
+                changed = await self._pass_over_unchanged(sources)
                 self._newest = await batches.begin_ingest(self._database)
                 self._next_id = self._newest + 1
-                for source in sources:
+                for source in changed:
                     await self._read(source)
-                await self._seal(sources)
+                await self._seal(changed)
                 self._refuse_changed()
+                await self._readings.keep(is_repeatable=self._is_repeatable())
                 await finish(self._report)
         except BaseException:
             async with self._database.transaction():
                 await batches.abandon(self._database, [s.id for s in sources])
             raise
         return self._report
+
+    async def _pass_over_unchanged(self, sources: Sequence[Source]) -> list[Source]:
+        """Report files that are what they were, as what they were; return those to be read."""
+        unchanged = await self._readings.unchanged(sources, self._is_stopped)
+        if unchanged:
+            ids = [source.id for source in unchanged]
+            self._report.known += await readings.count_jobs(self._database, ids)
+            for source in unchanged:
+                count, first = await readings.bad_lines(self._database, source.id, show=SHOWN)
+                self._note_invalid(source, count, first)
+            self._advanced(self._report.known + self._report.invalid)
+            await batches.close_sources(self._database, ids)
+        return [source for source in sources if source not in unchanged]
+
+    def _is_repeatable(self) -> bool:
+        """Whether reading the same once more would find nothing to do, and nothing to tell."""
+        return not self._report.changed and not self._report.mistyped_keys
 
     async def _seal(self, sources: Sequence[Source]) -> None:
         self._report.vanished, vanished = await batches.seal(
@@ -153,9 +166,9 @@ class Ingest:
 
     async def _read(self, source: Source) -> None:
         """Take one file in; the next chunk is read and parsed while one is written."""
-        lines = read_lines(source.path)
+        lines = read_lines(source.path, meanwhile=self._readings.begin(source))
         if source.batch.id != self._counted_batch:
-            self._ordinals.clear()
+            self._keys = LineKeys()
             self._counted_batch = source.batch.id
             self._is_new_batch = not await batches.has_jobs(self._database, source.batch.id)
         is_first = True
@@ -165,15 +178,15 @@ class Ingest:
                 reading = self._start_reading(lines)
                 invalid = await self._take_chunk(source, chunk)
                 await batches.replace_invalid(self._database, source.id, invalid, first=is_first)
-                self._note_invalid(source, invalid)
+                self._note_invalid(source, len(invalid), invalid)
                 is_first = False
                 self._advanced(len(chunk))
         finally:
             reading.cancel()
 
-    def _note_invalid(self, source: Source, invalid: Sequence[tuple[int, str]]) -> None:
+    def _note_invalid(self, source: Source, count: int, invalid: Sequence[tuple[int, str]]) -> None:
         report = self._report
-        report.invalid += len(invalid)
+        report.invalid += count
         name = "stdin" if source.path is None else str(source.path)
         room = SHOWN - len(report.invalid_shown)
         report.invalid_shown += [
@@ -196,7 +209,7 @@ class Ingest:
 
     async def _take_chunk(self, source: Source, chunk: Chunk) -> list[tuple[int, str]]:
         """Write the good lines of a chunk; return the bad ones."""
-        keyed, twice = self._keyed(chunk.good)
+        keyed, twice = self._keys.of(chunk.good)
         # Of a batch that is new, nearly every key is; a chunk in which one is not is sorted in.
         if not (self._is_new_batch and await self._are_added(source, keyed)):
             twice += await self._sort_in(source, keyed)
@@ -214,11 +227,10 @@ class Ingest:
     async def _sort_in(self, source: Source, keyed: Sequence[Keyed]) -> list[Line]:
         """Write each line as what it is to the store; return those that stood there before."""
         batch_id = source.batch.id
-        known = await batches.known_jobs(
-            self._database, batch_id, [key for key, _ in keyed], newest=self._newest
-        )
+        look_up = partial(batches.known_jobs, self._database, batch_id, newest=self._newest)
+        known = await look_up([key for key, _ in keyed])
         writes, twice = ChunkWrites(), []
-        for key, line in await self._renumbered(batch_id, keyed, known):
+        for key, line in await self._keys.renumbered(keyed, known, look_up):
             what = self._disposition(source, line, known.get(key))
             if what is Disposition.DUPLICATE:
                 twice.append(line)
@@ -250,58 +262,6 @@ class Ingest:
             if len(report.changed_shown) < SHOWN:
                 report.changed_shown.append(shown_key(key))
 
-    def _keyed(self, lines: Sequence[Line]) -> tuple[list[Keyed], list[Line]]:
-        """Give each line its key; return them and the lines whose id stood earlier in the chunk."""
-        keyed: dict[str | bytes, Line] = {}
-        twice = []
-        for line in lines:
-            given = line.prompt.id
-            if given is None:
-                keyed[self._next_key(digest(line.data), keyed)] = line
-            elif given in keyed:
-                twice.append(line)
-            else:
-                keyed[given] = line
-        return list(keyed.items()), twice
-
-    def _next_key(self, first: bytes, keyed: dict[str | bytes, Line]) -> bytes:
-        """Return the key of the next line with this digest: its ordinal among equals counts."""
-        ordinal = self._ordinals.get(first, 1 if first in keyed else 0)
-        if ordinal:
-            self._count(first, ordinal + 1)
-        return _ordinal_key(first, ordinal)
-
-    def _count(self, first: bytes, ordinal: int) -> None:
-        self._ordinals.pop(first, None)  # what was met last is forgotten last
-        if len(self._ordinals) >= ORDINALS_KEPT:
-            self._ordinals.pop(next(iter(self._ordinals)))
-        self._ordinals[first] = ordinal
-
-    async def _renumbered(
-        self,
-        batch_id: int,
-        keyed: Sequence[Keyed],
-        known: dict[str | bytes, KnownJob],
-    ) -> list[Keyed]:
-        """Id-less lines that stood in an earlier chunk are the next of their equals."""
-        result = []
-        taken = {key for key, _ in keyed}
-        for key, line in keyed:
-            fresh = key
-            while isinstance(fresh, bytes) and (
-                (fresh in taken and fresh != key) or (fresh in known and known[fresh].is_seen)
-            ):
-                first = digest(line.data)
-                ordinal = self._ordinals.get(first, 1)
-                self._count(first, ordinal + 1)
-                fresh = _ordinal_key(first, ordinal)
-                known |= await batches.known_jobs(
-                    self._database, batch_id, [fresh], newest=self._newest
-                )
-            taken.add(fresh)
-            result.append((fresh, line))
-        return result
-
 
 def _new_job(source: Source, key: str | bytes, line: Line) -> NewJob:
     prompt = line.prompt
@@ -314,12 +274,6 @@ def _new_job(source: Source, key: str | bytes, line: Line) -> NewJob:
         prompt.model,
         line.data,
     )
-
-
-def _ordinal_key(first: bytes, ordinal: int) -> bytes:
-    if not ordinal:
-        return first
-    return hashlib.blake2b(first + ordinal.to_bytes(8, "big"), digest_size=16).digest()
 
 
 def _duplicate(line: Line) -> str:

@@ -8,13 +8,14 @@ from aiq.clock import Clock
 from aiq.config import Settings
 from aiq.errors import InputError, UnknownName
 from aiq.model import DAMAGED
-from aiq.run.ingest import Ingest, IngestReport, Stopped
+from aiq.run.halt import Stopped
+from aiq.run.ingest import Ingest, IngestReport
 from aiq.run.observer import Observer
 from aiq.run.options import Requeue, RunOptions
 from aiq.run.request import Overlay
 from aiq.run.sources import Source, open_sources
 from aiq.run.work import Work
-from aiq.store import batches, requeueing
+from aiq.store import batches, readings, requeueing
 from aiq.store.batches import Batch
 from aiq.store.db import Database
 from aiq.store.jobs import Scope
@@ -126,16 +127,17 @@ class Intake:
             )
 
     def _overlays(self, chosen: Sequence[Batch]) -> dict[int, Overlay]:
-        return {
-            batch.id: Overlay(self._settings.defaults, self._options.flags.over(batch.flags))
-            for batch in chosen
-        }
+        return {batch.id: self._overlay(batch) for batch in chosen}
+
+    def _overlay(self, batch: Batch) -> Overlay:
+        return Overlay(self._settings.defaults, self._options.flags.over(batch.flags))
 
     async def _keep_flags(self, database: Database, chosen: Sequence[Batch]) -> None:
         for batch in chosen:
             flags = self._options.flags.over(batch.flags).to_json()
             if flags != batch.flags:
                 await batches.keep_flags(database, batch.id, flags)
+            await readings.forget_unless(database, batch.id, self._overlay(batch).digest())
 
 
 def _scope(sources: Sequence[Source], own: Sequence[Batch]) -> Scope:

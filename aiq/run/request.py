@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+import aiq
 from aiq.model import Endpoint, JsonObject, Prompt
 from aiq.providers import json_text
 
@@ -70,6 +71,11 @@ class Overlay:
         """The cap on the output that it lays under every chat that names none itself."""
         given = (self._base.get(cap) for cap in _CAPS)
         return next((cap for cap in given if isinstance(cap, int)), None)
+
+    def digest(self) -> bytes:
+        """Return 16 bytes that change with what is laid under prompts, and with aiq's version."""
+        laid = [aiq.__version__, self._base, self._system, self.model]
+        return hashlib.blake2b(_ordered(laid), digest_size=16).digest()
 
     def named_model(self, prompt: Prompt) -> str | None:
         """Return the model the user named, on the line or with `-m`."""

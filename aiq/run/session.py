@@ -30,8 +30,7 @@ from aiq.run.deadlines import Deadlines
 from aiq.run.feed import Feed
 from aiq.run.fleet import Fleet, Prices, Transports, transports
 from aiq.run.funds import open_funds
-from aiq.run.halt import End
-from aiq.run.ingest import Stopped
+from aiq.run.halt import End, Stopped
 from aiq.run.intake import Intake
 from aiq.run.means import CandidateIds, Means
 from aiq.run.models import asked_as_named, settle_models

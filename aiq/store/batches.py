@@ -8,7 +8,9 @@ duplicate, what was not met has vanished from its file.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from typing import LiteralString
 
 import msgspec
@@ -113,15 +115,22 @@ async def open_source(database: Database, batch_id: int, path: str, *, now_us: i
     return int(row[0]) if row else 0
 
 
+async def close_sources(database: Database, sources: Sequence[int]) -> None:
+    """End an ingest of known sources that had nothing to change."""
+    await database.rows(_CLOSE, (msgspec.json.encode(sources).decode(),))
+
+
+_CLOSE = """
+UPDATE source SET opened_at = NULL WHERE id IN (SELECT value FROM json_each(?))
+"""
+
+
 async def abandon(database: Database, sources: Sequence[int]) -> None:
     """End a refused ingest: known sources are as before, new ones and their batches forgotten."""
-    ids = msgspec.json.encode(sources).decode()
-    await database.rows(
-        "UPDATE source SET opened_at = NULL WHERE id IN (SELECT value FROM json_each(?))", (ids,)
-    )
+    await close_sources(database, sources)
     await database.rows(
         "DELETE FROM source WHERE sealed_at IS NULL AND id IN (SELECT value FROM json_each(?))",
-        (ids,),
+        (msgspec.json.encode(sources).decode(),),
     )
     await database.rows(
         "DELETE FROM batch WHERE NOT EXISTS (SELECT 1 FROM source WHERE batch_id = batch.id)"
@@ -175,18 +184,24 @@ async def add_jobs(
     database: Database, batch_id: int, jobs: Sequence[NewJob], *, first_id: int
 ) -> bool:
     """Insert jobs in order, numbered from `first_id`; all, or none if a key is there already."""
-    await database.rows("SAVEPOINT adding")
+    return await database.at_once(partial(_add_jobs, batch_id, jobs, first_id))
+
+
+def _add_jobs(
+    batch_id: int, jobs: Sequence[NewJob], first_id: int, connection: sqlite3.Connection
+) -> bool:
+    connection.execute("SAVEPOINT adding")
     rows = [
         (first_id + n, batch_id, j.key, j.source_id, j.number, j.priority, j.endpoint, j.model)
         for n, j in enumerate(jobs)
     ]
-    is_new = await write_rows(database, _ADD_JOBS, rows) == len(rows)
+    is_new = write_rows(connection, _ADD_JOBS, rows) == len(rows)
     if is_new:
         lines = [(first_id + n, j.line) for n, j in enumerate(jobs)]
-        await write_rows(database, _ADD_REQUESTS, lines)
+        write_rows(connection, _ADD_REQUESTS, lines)
     else:
-        await database.rows("ROLLBACK TO adding")
-    await database.rows("RELEASE adding")
+        connection.execute("ROLLBACK TO adding")
+    connection.execute("RELEASE adding")
     return is_new
 
 

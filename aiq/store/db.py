@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, LiteralString, TypeAlias
+from typing import Any, LiteralString, TypeAlias, TypeVar
 
 import aiosqlite  # noqa: TID251 - this is the door
 
@@ -51,6 +51,7 @@ _SCRATCH_TABLES = (
     "CREATE TEMP TABLE chosen (job_id INTEGER PRIMARY KEY)",  # put back by a requeue
 )
 
+T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
@@ -64,9 +65,10 @@ class Connection(aiosqlite.Connection):
             iter_chunk_size=64,
         )
 
-    async def in_one_hop(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    async def in_one_hop(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do work on the thread; there until it ends, also when the caller is cancelled."""
-        await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        done: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        return done
 
 
 class Database:
@@ -86,10 +88,11 @@ class Database:
         found = await self.rows(sql, parameters)
         return found[0] if found else None
 
-    async def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None:
+    async def many(self, sql: LiteralString, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement once per row of parameters."""
-        with translated(self.path):
-            await self._connection.executemany(sql, rows)
+        if rows:
+            with translated(self.path):
+                await self._connection.executemany(sql, rows)
 
     async def changed(self, sql: LiteralString, parameters: Parameters = ()) -> int:
         """Run one statement and return how many rows it changed."""
@@ -114,6 +117,11 @@ class Database:
                 await self.rows("ROLLBACK")
             raise
 
+    async def at_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work of many statements in one hop, as part of the transaction that is open."""
+        with translated(self.path):
+            return await self._connection.in_one_hop(work)
+
     async def transact(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """
         Do work in one write transaction and one hop; what it raises leaves nothing written.
@@ -124,8 +132,7 @@ class Database:
         The way to the thread and back, a turn of the busy event loop each time, costs more than
         most statements: with one for every statement, a group of 64 writes took 11 ms.
         """
-        with translated(self.path):
-            await self._connection.in_one_hop(partial(_transact, work))
+        await self.at_once(partial(_transact, work))
 
     async def teach(self, name: str, function: Callable[[Any], Any]) -> None:
         """Let statements call a function of one argument that depends on nothing else."""

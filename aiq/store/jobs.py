@@ -7,8 +7,10 @@ a run is about: those whose line is in the given sources, or those chosen by `re
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -202,18 +204,18 @@ GROUP BY job.id, candidate.provider, attempt.kind
 
 async def counts(database: Database, scope: Scope) -> dict[JobState, int]:
     """Count the jobs of the scope by state."""
-    found = await database.rows(_COUNTS, scope_parameters(scope))
-    return {JobState(state): count for state, count in found}
+    found = await database.row(_COUNTS, scope_parameters(scope)) or ()
+    return {state: count for state, count in zip(JobState, found, strict=True) if count}
 
 
+# Not GROUP BY, which would sort all jobs first, and hold as many of them as the cache takes.
 _COUNTS = f"""
-SELECT job.state, count(*) FROM job
-WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND {IN_SCOPE}
-GROUP BY job.state
+SELECT {", ".join(f"count(*) FILTER (WHERE job.state = '{state}')" for state in JobState)}
+FROM job WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND {IN_SCOPE}
 """
 
 
-class Load(msgspec.Struct, frozen=True):
+class Load(msgspec.Struct):
     """Pending jobs that name one model (None: none), by what they ask for: text, or vectors."""
 
     model: str | None = None
@@ -230,19 +232,28 @@ class Load(msgspec.Struct, frozen=True):
 
 async def pending_loads(database: Database, scope: Scope) -> list[Load]:
     """Return how many jobs of the scope are pending, and the bytes of their lines, by model."""
-    rows = await database.rows(_PENDING_LOADS, scope_parameters(scope))
-    return [Load(model, *(value or 0 for value in row)) for model, *row in rows]
+    return await database.at_once(partial(_pending_loads, scope_parameters(scope)))
 
 
-_PENDING_LOADS = f"""
-SELECT job.model, sum(job.endpoint IS NOT '{Endpoint.EMBEDDINGS}'),
-  sum(CASE WHEN job.endpoint IS NOT '{Endpoint.EMBEDDINGS}' THEN length(request.line) END),
-  sum(job.endpoint IS '{Endpoint.EMBEDDINGS}'),
-  sum(CASE WHEN job.endpoint IS '{Endpoint.EMBEDDINGS}' THEN length(request.line) END)
+def _pending_loads(parameters: Mapping[str, object], connection: sqlite3.Connection) -> list[Load]:
+    """Add up row by row: GROUP BY would sort first, and hold as much as the cache may."""
+    loads: dict[str | None, Load] = {}
+    for model, endpoint, size in connection.execute(_PENDING, parameters):
+        load = loads.get(model) or loads.setdefault(model, Load(model))
+        if endpoint == Endpoint.EMBEDDINGS:
+            load.vectors += 1
+            load.vector_bytes += size
+        else:
+            load.texts += 1
+            load.text_bytes += size
+    return list(loads.values())
+
+
+_PENDING = f"""
+SELECT job.model, job.endpoint, length(request.line)
 FROM job JOIN request ON request.job_id = job.id
 WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND job.state = 'pending'
   AND {IN_SCOPE}
-GROUP BY job.model
 """
 
 

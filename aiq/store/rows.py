@@ -12,8 +12,6 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any, LiteralString, NamedTuple
 
-from aiq.store.db import Database
-
 CHUNKS = (1, 4, 16, 64, 256)
 """Rows per statement: few sizes, so that prepared statements are reused."""
 
@@ -49,12 +47,12 @@ def statements(template: LiteralString, rows: Sequence[Sequence[Any]]) -> Iterat
         yield Statement(_statement(template, size, width), values, len(chunk))
 
 
-async def write_rows(
-    database: Database, template: LiteralString, rows: Sequence[Sequence[Any]]
+def write_rows(
+    connection: sqlite3.Connection, template: LiteralString, rows: Sequence[Sequence[Any]]
 ) -> int:
     """Run a statement with `{rows}` in it over all rows; return how many rows it changed."""
     return sum(
-        [await database.changed(sql, values) for sql, values, _ in statements(template, rows)]
+        connection.execute(sql, values).rowcount for sql, values, _ in statements(template, rows)
     )
 
 

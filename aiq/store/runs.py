@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from aiq.store import readings
 from aiq.store.db import Database, Row
 from aiq.store.writes import Settle, endings
 
@@ -62,6 +63,8 @@ async def take_in(
         if missing is None:
             return None
         await _reopen(database, run_id, missing)
+        if missing:  # they may answer questions that were asked in another way
+            await readings.forget_all(database)
         for statement in endings(missing):
             statement.check(await database.changed(statement.sql, statement.values))
     return len(missing)

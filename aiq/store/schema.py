@@ -153,7 +153,20 @@ CREATE TABLE cooldown (                   -- until when an account is left alone
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS = (_FIRST, _SECOND, TALLIES, _FOURTH)
+_FIFTH = """
+CREATE TABLE reading (                    -- what the files of a batch held when last taken in
+  batch_id INTEGER PRIMARY KEY REFERENCES batch,
+  overlay  BLOB    NOT NULL CHECK (length(overlay) = 16),  -- of defaults and flags
+  contents BLOB    NOT NULL CHECK (length(contents) = 16)  -- of the files, in order
+) STRICT;
+
+CREATE TRIGGER job_deleted AFTER DELETE ON job
+BEGIN
+  DELETE FROM reading WHERE batch_id = old.batch_id;
+END;
+"""
+
+MIGRATIONS = (_FIRST, _SECOND, TALLIES, _FOURTH, _FIFTH)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 TABLES = (
@@ -168,6 +181,7 @@ TABLES = (
     "job",
     "latency_tally",
     "provider_state",
+    "reading",
     "request",
     "run",
     "source",

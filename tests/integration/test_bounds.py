@@ -14,8 +14,7 @@ from aiq.cli.plain import SilentView
 from aiq.model import JobState
 from aiq.policy.strategy import Strategy
 from aiq.providers import simulated
-from aiq.run import ingest as ingest_module
-from aiq.run import pool, read_ahead
+from aiq.run import line_keys, pool, read_ahead
 from aiq.run.feed import Feed
 from aiq.run.halt import Halt
 from aiq.run.job import Job
@@ -197,15 +196,15 @@ async def test_what_a_run_has_at_its_end_does_not_grow_with_its_jobs(
 async def test_repeated_lines_are_counted_up_to_a_number(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest_module, "ORDINALS_KEPT", 5)
+    monkeypatch.setattr(line_keys, "ORDINALS_KEPT", 5)
     held: list[int] = []
-    count = ingest_module.Ingest._count
+    count = line_keys.LineKeys._count
 
-    def counted(self: ingest_module.Ingest, first: bytes, ordinal: int) -> None:
+    def counted(self: line_keys.LineKeys, first: bytes, ordinal: int) -> None:
         count(self, first, ordinal)
         held.append(len(self._ordinals))
 
-    monkeypatch.setattr(ingest_module.Ingest, "_count", counted)
+    monkeypatch.setattr(line_keys.LineKeys, "_count", counted)
     lines = [f'"text {n}"' for n in range(50)] * 2
     report = await ingest(database, write_lines(tmp_path / "p.jsonl", *lines))
     assert report.added == 100

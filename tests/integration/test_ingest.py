@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from aiq.errors import InputError
-from aiq.run import chunks
-from aiq.run import ingest as ingest_module
-from aiq.run.ingest import IngestReport, Stopped
+from aiq.run import chunks, line_keys
+from aiq.run.halt import Stopped
+from aiq.run.ingest import IngestReport
 from aiq.store.db import Database
 from tests.support.factories import dump, query
 from tests.support.ingesting import Line, answer_all, encoded, fail_all, ingest, write_lines
@@ -107,7 +107,7 @@ async def test_equal_lines_are_counted_across_chunks(
 ) -> None:
     """However the file is cut, and however little of the counting is kept in memory."""
     monkeypatch.setattr(chunks, "CHUNK_LINES", chunk)
-    monkeypatch.setattr(ingest_module, "ORDINALS_KEPT", max(kept, chunk))
+    monkeypatch.setattr(line_keys, "ORDINALS_KEPT", max(kept, chunk))
     # Repeats in an irregular order: 12 different lines, 200 in all.
     lines = [f'"{(n * n * 7 + n // 3) % 12}"' for n in range(200)]
     write_lines(file, *lines)
@@ -123,7 +123,7 @@ async def test_a_count_that_is_forgotten_while_it_is_used_loses_no_line(
 ) -> None:
     """The oldest count goes first, but not that of a line which has just been met again."""
     monkeypatch.setattr(chunks, "CHUNK_LINES", 8)
-    monkeypatch.setattr(ingest_module, "ORDINALS_KEPT", 4)
+    monkeypatch.setattr(line_keys, "ORDINALS_KEPT", 4)
     lines = [f'"{letter}"' for letter in "zzxxaabb" + "xccddxxq" + "zzxabcdx"]
     write_lines(file, *lines)
     report = await ingest(database, file)

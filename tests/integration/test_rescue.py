@@ -13,7 +13,7 @@ import pytest
 from aiq.errors import StoreError
 from aiq.model import JobState
 from aiq.run.rescue import bring_home, kept_for
-from aiq.store import rescue, runs
+from aiq.store import readings, rescue, runs
 from aiq.store.db import Database, open_for_run
 from aiq.store.rescue import (
     Header,
@@ -198,6 +198,17 @@ async def test_what_is_brought_home_is_stored_once(database: Database, database_
     write_rescue(database_path, HEADER, BOTH)
     await bring_home(database, notes.append)
     assert factories.dump(database_path) == before
+
+
+async def test_what_is_brought_home_has_the_files_read_again(
+    database: Database, database_path: Path
+) -> None:
+    """The answers may be to questions that were asked with other defaults."""
+    await leased(database)
+    await readings.keep(database, 1, bytes(16), bytes(16))
+    write_rescue(database_path, HEADER, BOTH)
+    await bring_home(database, lambda _: None)
+    assert await readings.last(database, 1) is None
 
 
 async def test_an_outcome_needs_its_attempt_its_job_and_its_run(

@@ -38,6 +38,27 @@ async def test_the_second_run_sends_nothing(tmp_path: Path) -> None:
     assert len(bench.recorder.plans) == 1, "nothing to plan the second time"
 
 
+@pytest.mark.parametrize("is_retry", [False, True])
+async def test_what_was_asked_with_other_defaults_is_seen_when_the_file_comes_again(
+    tmp_path: Path, *, is_retry: bool
+) -> None:
+    """Though the file is what it was: the rest of it was asked by a run that did not read it."""
+    async with FaultServer() as server:
+        bench = Bench(tmp_path, a=provider(server), run=ONE)
+        if is_retry:
+            refused = Reply.error(400)
+            server.load(lambda seen: refused if seen.prompt == "p1" else Reply.answer())
+        await bench.run(prompts(2), limit=None if is_retry else 1)
+        server.load(None)
+        bench.configure(a=provider(server), run=ONE, defaults={"temperature": 1.0})
+        await bench.run(requeue=Requeue() if is_retry else None, partial=True)
+        bench.configure(a=provider(server), run=ONE)
+        with pytest.raises(
+            InputError, match=r"the request of 1 finished job\(s\) has changed: `p1`"
+        ):
+            await bench.run(prompts(2))
+
+
 async def test_only_added_lines_are_sent(tmp_path: Path) -> None:
     """Also when the file is in another order now, and without ids as well."""
     lines = ["one", "two", "two", {"prompt": "three"}]

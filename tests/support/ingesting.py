@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from aiq.errors import Refused
 from aiq.model import JobState, JsonObject
 from aiq.prompts.shapes import parse
+from aiq.run.halt import Stopped
 from aiq.run.ingest import Ingest, IngestReport
 from aiq.run.request import Flags, Overlay, fingerprint
 from aiq.run.sources import Source, open_sources
-from aiq.store.db import Database
+from aiq.store import readings
+from aiq.store.db import Database, open_for_run
 from tests.support import factories
-from tests.support.factories import NOW_US, lease, settle, write
+from tests.support.factories import NOW_US, dump, lease, query, settle, write
 from tests.support.fake_clock import FakeClock
 
 Line = str | bytes | dict[str, Any]
@@ -46,23 +52,56 @@ async def ingest(
     refuse: Callable[[IngestReport], None] = _accept,
     is_stopped: Callable[[], bool] = lambda: False,
     advanced: Callable[[int], None] = lambda _: None,
+    is_compared: bool = True,
 ) -> IngestReport:
+    """Take files in; passing over unchanged ones has to come to what reading them comes to."""
     sources = await open_sources(database, [str(p) for p in paths], name=name, now_us=NOW_US)
-    return await ingest_sources(
-        database,
-        sources,
+    take = partial(
+        ingest_sources,
         on_changed=on_changed,
         defaults=defaults,
         refuse=refuse,
         is_stopped=is_stopped,
-        advanced=advanced,
     )
+    if not is_compared or not await database.rows("SELECT 1 FROM reading"):
+        return await take(database, sources=sources, advanced=advanced)
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory) / "copy.db"
+        await database.copy(copy)
+        expected = await _with_every_line_read(copy, sources, take)
+        report = await take(database, sources=sources, advanced=advanced)
+        assert report == expected
+        assert _facts(database.path) == _facts(copy)
+    return report
+
+
+def _facts(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything stored but where lines without an id stand: equal ones may trade places."""
+    tables = dump(path)
+    rows = query(path, "SELECT *, iif(typeof(key) = 'blob', 0, line) FROM job ORDER BY id")
+    line = [name for _, name, *_ in query(path, "PRAGMA table_info(job)")].index("line")
+    return tables | {"job": [row[:line] + row[line + 1 :] for row in rows]}
+
+
+async def _with_every_line_read(
+    copy: Path, sources: Sequence[Source], take: Callable[..., Awaitable[IngestReport]]
+) -> IngestReport | None:
+    """Do the same in a copy that remembers no reading of these; None if it is refused there."""
+    other = await open_for_run(copy)
+    try:
+        for source in sources:
+            await readings.forget(other, source.batch.id)
+        with contextlib.suppress(Refused, Stopped):
+            return await take(other, sources=sources, advanced=lambda _: None)
+    finally:
+        await other.close()
+    return None
 
 
 async def ingest_sources(
     database: Database,
-    sources: Sequence[Source],
     *,
+    sources: Sequence[Source],
     on_changed: str,
     defaults: JsonObject | None,
     refuse: Callable[[IngestReport], None],
