@@ -255,3 +255,8 @@ class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int = 0
     truncated: int = 0
     refused: int = 0
+
+
+def shown_key(key: str | bytes) -> str:
+    """Return a job's id as users see it: their own, or 32 hex digits for a line without one."""
+    return key if isinstance(key, str) else key.hex()

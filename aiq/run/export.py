@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from aiq.errors import InputError, Refused, UnknownName
-from aiq.model import DAMAGED, NANO_PER_USD, Content, Endpoint, JobState
+from aiq.model import DAMAGED, NANO_PER_USD, Content, Endpoint, JobState, shown_key
 from aiq.prompts.shapes import BadLine, parse
 from aiq.providers import json_text
 from aiq.providers.dialect import Dialect
 from aiq.providers.dialects import dialect_for
 from aiq.run.damage import checked
 from aiq.run.export_formats import csv_header, csv_row, openai_line
-from aiq.run.job import shown_key
 from aiq.run.replacement import replaced, target_of
 from aiq.store import batches, reading
 from aiq.store.db import Database, open_for_reading

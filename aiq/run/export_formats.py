@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 
-from aiq.model import JobState
+from aiq.model import JobState, shown_key
 from aiq.providers import json_text
-from aiq.run.job import shown_key
 from aiq.store.reading import FinishedJob
 
 _COLUMNS = (

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from aiq.clock import rfc3339
-from aiq.run.job import shown_key
+from aiq.model import shown_key
 from aiq.store.attempts import Failures
 
 

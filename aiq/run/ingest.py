@@ -18,14 +18,13 @@ import msgspec
 
 from aiq.clock import Clock
 from aiq.errors import InputError
-from aiq.model import Endpoint
+from aiq.model import Endpoint, shown_key
 from aiq.prompts.lines import read_lines
 from aiq.prompts.shapes import parse
 from aiq.run.chunk_writes import ChunkWrites
 from aiq.run.chunks import Chunk, Line, next_chunk
 from aiq.run.disposition import Disposition, disposition
 from aiq.run.halt import Stopped
-from aiq.run.job import shown_key
 from aiq.run.line_keys import Keyed, LineKeys
 from aiq.run.readings import Readings
 from aiq.run.request import Overlay, fingerprint

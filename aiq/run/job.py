@@ -131,8 +131,3 @@ class Job:
             return self.candidates
         possible = eligible(self.candidates, self.history)
         return tuple((one, errors_at(self.history, one.provider)) for one in possible)
-
-
-def shown_key(key: str | bytes) -> str:
-    """Return a job's id as users see it: their own, or 32 hex digits for a line without one."""
-    return key if isinstance(key, str) else key.hex()

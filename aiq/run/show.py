@@ -9,10 +9,9 @@ import msgspec
 
 from aiq.clock import rfc3339
 from aiq.errors import UnknownName
-from aiq.model import NANO_PER_USD, Content, JobState
+from aiq.model import NANO_PER_USD, Content, JobState, shown_key
 from aiq.run.damage import checked
 from aiq.run.export import content_of, flat
-from aiq.run.job import shown_key
 from aiq.store import attempts, reading
 from aiq.store.attempts import AttemptRow
 from aiq.store.db import Database, open_for_reading

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from aiq.errors import StoreError, UnknownName
+from aiq.model import shown_key
 from aiq.run.diagnosis import Check, Diagnosis, Gravity, finding, note, ok
-from aiq.run.job import shown_key
 from aiq.run.report import Tally
 from aiq.store import verification
 from aiq.store.db import Database, open_for_reading

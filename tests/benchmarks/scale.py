@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import statistics
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +14,7 @@ from tests.benchmarks.measured import Row, at_least, at_most, told
 from tests.benchmarks.process import Ended, aiq, fast_server, write_inputs
 
 REFUSED_EVERY = 10
+RAMPED_UP = 3000
 SIZES = (10_000, 100_000, 1_000_000)
 
 
@@ -21,6 +24,8 @@ class Filled(NamedTuple):
     jobs: int
     run: Ended
     bytes: int
+    steady_rate: float
+    """Requests a second after the first `RAMPED_UP`."""
 
     @property
     def rate(self) -> float:
@@ -44,9 +49,14 @@ def growth(rounds: int, scale: float) -> list[Row]:
             rows.append(told(f"{one.jobs:,} jobs", figures))
         _, middle, large = filled
         rates = [one.rate for one in filled]
+        steady = [one.steady_rate for one in filled]
         costs = [one.cpu_us for one in (middle, large)]
         rows += [
             at_most("rate, fastest / slowest", 1.1, max(rates) / min(rates)),
+            told(
+                f"after the first {RAMPED_UP:,} requests",
+                f"{max(steady) / min(steady):.3f}: " + ", ".join(f"{r:,.0f}/s" for r in steady),
+            ),
             told("CPU a job, most / least (start-up left out)", f"{max(costs) / min(costs):.3f}"),
             at_most("memory of the largest, MB", 200, large.run.peak_mb),
             at_most("memory, largest / middle", 1.1, large.run.peak_mb / middle.run.peak_mb),
@@ -68,7 +78,18 @@ def _filled(directory: Path, jobs: int) -> Filled:
     counts = ended.json()
     assert counts["failed"] == jobs // REFUSED_EVERY, ended.text
     assert counts["succeeded"] == jobs - counts["failed"], ended.text
-    return Filled(jobs, ended, (directory / "aiq.db").stat().st_size)
+    database = directory / "aiq.db"
+    return Filled(jobs, ended, database.stat().st_size, _steady_rate(database))
+
+
+def _steady_rate(database: Path) -> float:
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        [(count, seconds)] = connection.execute(
+            "SELECT count(*) - 1, (max(started_at) - min(started_at)) / 1e6 FROM attempt"
+            " WHERE id > ?",
+            (RAMPED_UP,),
+        )
+    return float(count / seconds)
 
 
 def _run(directory: Path, *arguments: str) -> Ended:

@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
-from aiq.model import Kind
+from aiq.model import Kind, shown_key
 from aiq.policy.admission import Candidate
 from aiq.policy.routing import Go, Never, Route
 from aiq.policy.strategy import Strategy
-from aiq.run.job import Job, shown_key
+from aiq.run.job import Job
 from aiq.run.waiting import Waiting
 from tests.support.factories import candidate, history, job
 
