@@ -11,11 +11,13 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 from aiq.store import db
 from aiq.store.db import Database, translated
+
+T = TypeVar("T")
 
 
 class Power:
@@ -79,10 +81,10 @@ class _Connection:
         self._power.after(sql)
         return cursor
 
-    async def in_one_hop(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    async def in_one_hop(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """The disk takes its time before the work here, which nobody can tell from after it."""
         await self._wait_for_disk()
-        work(_Watched(self._sqlite, self._power))  # type: ignore[arg-type] # what is called of it
+        return work(_Watched(self._sqlite, self._power))  # type: ignore[arg-type] # what is called of it
 
     async def _wait_for_disk(self) -> None:
         if self._power.commit_s:
