@@ -120,7 +120,7 @@ async def test_a_restart_in_a_long_cooldown_sends_nothing_and_is_as_patient(tmp_
         second = await bench.run()
         assert len(server.ledger) == 1
     assert first.exit_code is second.exit_code is ExitCode.NO_PROVIDER
-    assert 30.0 <= second.elapsed_s < 60.0
+    assert 30.0 <= second.elapsed_s < 3600.0
     assert second.message is not None
     assert "a: rate_limited: an earlier run was told to wait" in second.message
     assert bench.rows("SELECT status, reason FROM provider_state") == [("degraded", "rate limited")]

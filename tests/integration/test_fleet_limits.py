@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from aiq.errors import ExitCode
 from tests.support.replies import Reply, Seen
 from tests.support.scripted_fleet import Temper, limited, most_within, scripted_fleet, small
@@ -15,21 +13,6 @@ MANY = {"concurrency": 64}
 
 SHORT_MINUTE_S = 57.0
 """On a loaded machine requests arrive late by more than a hurried second."""
-
-
-@at_speed(4.0)
-@pytest.mark.parametrize(
-    ("hint", "least_per_s"), [(True, 12.5), (False, 7.5)], ids=["hint", "bare"]
-)
-async def test_a_limit_is_learned_from_its_refusals(
-    tmp_path: Path, hint: bool, least_per_s: float
-) -> None:
-    """25 in any second: the first volley meets it, hardly anything does afterwards."""
-    async with scripted_fleet(tmp_path, {"a": limited(25, hint=hint)}, run=MANY) as fleet:
-        assert (await fleet.bench.run(prompts(250))).exit_code is ExitCode.OK
-        assert fleet.bad_share() <= 0.15
-        assert fleet.bad_share(3.0) <= 0.05
-        assert fleet.good() / fleet.ended >= least_per_s
 
 
 @at_speed(2.0)

@@ -126,7 +126,7 @@ async def test_nine_providers_nine_right_verdicts(tmp_path: Path, tls: ssl.SSLCo
         assert {name for name, server in servers.items() if posted(server)} == {
             "healthy", "slow", "wrong_model", "page"
         }  # fmt: skip
-    assert elapsed_s < 2 + 5
+    assert elapsed_s < 10, "the time-out that is not the hanging provider's own"
     verdicts = {one.name: (one.status, one.reason) for one in found.providers}
     statuses = {name: status.value for name, (status, _) in verdicts.items()}
     assert statuses == {
@@ -277,7 +277,7 @@ async def test_one_time_out_for_all_levels(tmp_path: Path, stall: Reply, level: 
     async with FaultServer(script) as server:
         began = time.monotonic()
         found = await one(tmp_path, server, probe={"timeout_s": 0.4})
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10, "the time-out of who sets none"
     assert found.levels[-1].level is level
     assert found.status is Status.UNHEALTHY
     assert found.reason.startswith("no reply within 0.")

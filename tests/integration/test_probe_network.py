@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -13,7 +12,8 @@ import pytest
 from aiq.clock import Clock
 from aiq.errors import ExitCode
 from aiq.policy.health import Level
-from aiq.providers.network import STAGGER_S, Reach, reach
+from aiq.providers import network
+from aiq.providers.network import Reach, reach
 from aiq.run.probe import Probe, Round
 from tests.support.fault_server import FaultServer
 from tests.support.sessions import Bench, provider
@@ -87,13 +87,12 @@ async def test_a_resolver_that_hangs_holds_nobody_up() -> None:
         thread.join()
 
 
-async def test_a_dead_address_does_not_hide_a_living_one() -> None:
+async def test_a_dead_address_does_not_hide_a_living_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused address is followed by the next at once, as with `localhost` on two families."""
+    monkeypatch.setattr(network, "STAGGER_S", 50.0)
     async with FaultServer() as server:
         resolver = resolving_to(("127.0.0.1", 1), ("127.0.0.1", server.port))
-        began = time.monotonic()
-        found = await reach("http://model.example.com/v1", limit_s=5, resolver=resolver)
-        assert time.monotonic() - began < STAGGER_S
+        found = await reach("http://model.example.com/v1", limit_s=20, resolver=resolver)
     assert found.failure is None
 
 

