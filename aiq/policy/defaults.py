@@ -84,3 +84,53 @@ class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """A working provider that takes longer is degraded."""
     level: Annotated[int, msgspec.Meta(ge=1, le=4)] = 4
     endpoint: Literal["chat", "embeddings", "completions", "responses"] = "chat"
+
+
+class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    `[monitor]`: how often `monitor` looks, and what it takes for out of the ordinary.
+
+    Latencies are compared by their logarithms, because they are skewed: a score of 3 in
+    milliseconds is an alarm every fifteenth answer, and in logarithms what it is meant to be.
+    """
+
+    interval_s: Annotated[float, msgspec.Meta(ge=0.1, le=86_400)] = 60.0
+    """Every provider is probed once in each."""
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.1
+    """The share of an interval by which a probe may come late, so that no two march in step."""
+    in_a_row: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
+    """So many in a row are no accident, be they failures, slow answers or good ones again."""
+    min_samples: Annotated[int, msgspec.Meta(ge=3, le=100)] = 10
+    """With fewer latencies nothing is out of the ordinary."""
+    z_warning: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 3.0
+    """The robust z-score, from the median of 100 by their MAD, that is a warning `in_a_row`..."""
+    z_critical: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 4.0
+    """...and the one that is critical..."""
+    critical_in_a_row: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    """...so many times in a row: where 1 of 20 answers takes ten times as long, three of them
+    follow one another in one of 8,000, and nobody is to be woken for that."""
+    least_spread: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.2
+    """
+    A standard deviation is taken for no smaller, as a share of the latency.
+
+    Who always answers within 1 % would otherwise be an anomaly at 4 % more. With 0.2, a warning
+    takes 1.7 times the usual latency and a critical alert 2.1 times, however steady it was.
+    """
+    least_rise_ms: Annotated[float, msgspec.Meta(ge=0, le=3_600_000)] = 100.0
+    """And no answer is out of the ordinary that took less than this above the usual."""
+    fence: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.5
+    """Tukey's: quartile ranges above the upper quartile beyond which one answer is unusual..."""
+    fence_samples: Annotated[int, msgspec.Meta(ge=4, le=100)] = 20
+    """...judged by no fewer. That is worth a mark in the table, never an alert."""
+    drift_samples: Annotated[int, msgspec.Meta(ge=2, le=50)] = 15
+    """The mean of so many answers shows a slow drift, which is a warning..."""
+    drift_sigma: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 2.0
+    """...at so many standard deviations above the mean..."""
+    drift_memory: Annotated[int, msgspec.Meta(ge=50, le=100_000)] = 500
+    """...of about so many before them: the last 100 are taken along by what drifts for hours."""
+    accept_after: Annotated[int, msgspec.Meta(ge=10, le=100)] = 50
+    """A latency that has been out of the ordinary for so many answers is the new usual one."""
+    error_share: Share = 0.05
+    """Of the last 100 probes: from here on failures are an alert, until half of it..."""
+    error_samples: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
+    """...judged over no fewer, and on no fewer failures than `in_a_row`."""

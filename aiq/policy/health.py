@@ -147,7 +147,12 @@ def verdict(results: Sequence[LevelResult]) -> Verdict:
 def _status(result: LevelResult) -> Status:
     if result.kind is None:
         return Status.DEGRADED
-    return _STATUS_OF_KIND.get(result.kind, Status.UNHEALTHY)
+    return status_of(result.kind)
+
+
+def status_of(kind: Kind) -> Status:
+    """Return what an outcome of this kind makes of a provider."""
+    return _STATUS_OF_KIND.get(kind, Status.UNHEALTHY)
 
 
 def _unseen(level: Level) -> list[str]:
