@@ -15,7 +15,7 @@ import typer
 import aiq
 from aiq.cli.command import Application, as_help, command
 from aiq.cli.failure import Failure
-from aiq.cli.health_options import DoctorOptions, ProbeOptions
+from aiq.cli.health_options import DoctorOptions, MonitorOptions, ProbeOptions
 from aiq.cli.options import (
     CheckOptions,
     ExportOptions,
@@ -67,6 +67,13 @@ _PROBE_STATUS = f"""\
   3         none is healthy or degraded
 {_BUG}
   130, 143  ended by SIGINT (the way to end --watch), or by SIGTERM or SIGHUP"""
+_MONITOR_STATUS = f"""\
+  0         --once: every provider is healthy or degraded
+  1         --once: some are not; standard output cannot be written
+  2         the configuration is refused, or a provider is unknown
+  3         --once: none is healthy or degraded
+{_BUG}
+  130, 143  ended by SIGINT, or by SIGTERM or SIGHUP: the way to end it"""
 _DOCTOR_STATUS = f"""\
   0         nothing to be put right
   1         a finding
@@ -212,6 +219,25 @@ def probe(options: ProbeOptions, failure: Failure) -> int:
     from aiq.cli.probe import probe_providers
 
     return probe_providers(options, failure)
+
+
+@command(app, MonitorOptions, name="monitor", exit_status=_MONITOR_STATUS)
+def monitor(options: MonitorOptions, failure: Failure) -> int:
+    r"""
+    Watch providers, and tell when one sickens and when it is well again.
+
+    Each is probed once in every interval, as `aiq probe` does it, and compared with its last 100
+    results. On a terminal there is a live table; an event is a line, or with --json an object.
+
+    \b
+      down             3 failures in a row, or disabled    critical
+      errors           5 % of the last 100 failed          warning
+      latency anomaly  far above the usual, or drifting    warning; critical at 5 in a row
+      slow             above probe.latency_ms, 3 in a row  warning
+    """
+    from aiq.cli.monitor import monitor_providers
+
+    return monitor_providers(options, failure)
 
 
 @command(app, DoctorOptions, name="doctor", exit_status=_DOCTOR_STATUS)

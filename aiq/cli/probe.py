@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from aiq.cli import figures, streams
 from aiq.cli.columns import GAP, Column, table
 from aiq.cli.failure import Failure
 from aiq.cli.health_options import ProbeOptions
+from aiq.cli.signs import status_text
 from aiq.cli.text import visible
 from aiq.cli.values import model_name
 from aiq.clock import Clock, rfc3339
@@ -23,13 +23,6 @@ from aiq.policy.health import Level
 from aiq.run.probe import Probe, ProviderHealth, Round
 from aiq.run.signals import Signals
 
-_SIGNS = {
-    "healthy": ("●", "green"),
-    "degraded": ("◐", "yellow"),
-    "unhealthy": ("✗", "red"),
-    "disabled": ("✗", "bold red"),
-    "unknown": ("○", "dim"),
-}
 _REASON = 1000
 """How much of a reason is shown; models can have long names."""
 
@@ -108,7 +101,7 @@ class _Watch:
                 return found.exit_code
             rest_s = began + self._options.watch - self._clock.now()
             await self._clock.sleep(max(rest_s, 0.0))
-            if not _is_read():
+            if not streams.is_read():
                 return found.exit_code
 
     def _show(self, found: Round) -> None:
@@ -136,7 +129,11 @@ class _Watch:
 def health_table(providers: Sequence[ProviderHealth], width: int) -> list[Text]:
     """Return a row a provider: its status, how long each level took, and the reason, uncut."""
     rows = [
-        [Text(visible(one.name, 24)), _status(one), *(Text(_took(one, n)) for n in _TIMED)]
+        [
+            Text(visible(one.name, 24)),
+            status_text(one.status),
+            *(Text(_took(one, n)) for n in _TIMED),
+        ]
         for one in providers
     ]
     heading, *lines = table(_COLUMNS, rows, width)
@@ -176,11 +173,6 @@ def history_table(providers: Sequence[ProviderHealth], width: int) -> list[Text]
     return table(_HISTORY, rows, width)
 
 
-def _status(one: ProviderHealth) -> Text:
-    sign, style = _SIGNS[one.status]
-    return Text(f"{sign} {one.status}", style)
-
-
 def _took(one: ProviderHealth, wanted: Level) -> str:
     """Return how long a level took, or that it failed; a dash where nothing was asked."""
     found = next((level for level in one.levels if level.level is wanted), None)
@@ -192,14 +184,3 @@ def _took(one: ProviderHealth, wanted: Level) -> str:
 def _cancel(task: asyncio.Task[int]) -> None:
     """Stop at once: whatever a probe has in flight is worth nothing without the rest."""
     task.cancel()
-
-
-def _is_read() -> bool:
-    """Whether anybody still reads stdout: a watch whose reader has left would go on for nobody."""
-    try:
-        poll = select.poll()
-        poll.register(sys.stdout.fileno(), 0)
-    except (OSError, ValueError):  # a stdout without a descriptor has a reader of its own
-        return True
-    gone = select.POLLERR | select.POLLHUP
-    return not any(event & gone for _, event in poll.poll(0))

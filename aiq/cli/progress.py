@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.text import Text
 
 from aiq.cli import figures
 from aiq.cli.announcements import batch_names
 from aiq.cli.columns import Column, spread, table
+from aiq.cli.picture import Picture
 from aiq.cli.plain import NotesView, stopping
+from aiq.cli.signs import status_text
 from aiq.cli.text import visible
 from aiq.clock import Clock
 from aiq.run.board import ProviderView, Snapshot
@@ -25,14 +26,6 @@ from aiq.run.ingest import IngestReport
 from aiq.run.observer import Plan
 
 FRAME_S = 0.25
-
-_SIGNS = {
-    "healthy": ("●", "green"),
-    "degraded": ("◐", "yellow"),
-    "unhealthy": ("✗", "red"),
-    "disabled": ("✗", "bold red"),
-    "unknown": ("○", "dim"),
-}
 
 _COLUMNS = (
     Column("provider", right=False, least=24, bare=10),
@@ -148,11 +141,10 @@ def _providers(views: Sequence[ProviderView], width: int, room: int) -> list[Tex
 
 
 def _row(view: ProviderView) -> list[Text]:
-    sign, style = _SIGNS[view.condition.status.value]
     tally = view.tally
     return [
         Text(visible(view.name, 24)),
-        Text(f"{sign} {_status(view)}", style),
+        status_text(view.condition.status.value, _status(view)),
         Text(f"{view.in_flight:,}/{view.limit:,}"),
         Text(f"{tally.succeeded:,}"),
         Text(f"{tally.errors:,}", "red" if tally.errors else ""),
@@ -183,25 +175,14 @@ class LiveView(NotesView):
         self._title = ""
         self._lines_read = 0
         self._next_frame = 0.0
-        self._width = console.width
-        self._live = self._new_live()
-
-    def _new_live(self) -> Live:
-        # The streams stay untouched: stdout is data, and nobody else writes to stderr.
-        return Live(
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._picture = Picture(console)
 
     def reading(self, lines: int) -> None:
         """Count lines that were read."""
         self._lines_read += lines
         if self._is_due():
             elapsed = figures.clock(self._clock.now() - self._began)
-            self._show(
+            self._picture.show(
                 [
                     Text.assemble(
                         ("aiq ", "bold cyan"),
@@ -212,7 +193,7 @@ class LiveView(NotesView):
 
     def ingested(self, report: IngestReport) -> None:
         """Take the reading line away and show what is odd about the files."""
-        self._take_away()
+        self._picture.take_away()
         super().ingested(report)
 
     def plan(self, plan: Plan) -> None:
@@ -225,26 +206,11 @@ class LiveView(NotesView):
         super().tick(snapshot)
         if self._is_due():
             width, height = self._console.size
-            self._show(frame(snapshot, title=self._title, width=width, height=height))
+            self._picture.show(frame(snapshot, title=self._title, width=width, height=height))
 
     def close(self) -> None:
         """Take the picture away; the cursor is visible again."""
-        self._take_away()
-
-    def _take_away(self) -> None:
-        # A Live that starts again would overwrite what was printed since it stopped.
-        self._live.stop()
-        self._live = self._new_live()
-
-    def _show(self, lines: Sequence[Text]) -> None:
-        if self._console.width < self._width:
-            # The terminal has folded the old picture, so nobody knows how many rows it takes.
-            self._take_away()
-            self._console.clear()
-        self._width = self._console.width
-        if not self._live.is_started:
-            self._live.start()
-        self._live.update(Group(*lines), refresh=True)
+        self._picture.take_away()
 
     def _is_due(self) -> bool:
         now = self._clock.now()

@@ -12,6 +12,7 @@ import codecs
 import contextlib
 import io
 import os
+import select
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, TextIO
@@ -29,6 +30,7 @@ _WIDE = 10_000
 _IN_ASCII = {
     "·": "-", "→": "->", "…": "...", "≥": ">=", "≤": "<=",
     "━": "=", "─": "-", "●": "*", "◐": "~", "○": "o", "✗": "x",
+    "▁": "_", "▂": "_", "▃": "-", "▄": "-", "▅": "=", "▆": "=", "▇": "#", "█": "#",
 }  # fmt: skip
 
 
@@ -106,8 +108,13 @@ def _drop(stream: TextIO) -> None:
 
 def talk(lines: Iterable[Text]) -> None:
     """Write lines for people to stderr."""
+    talk_in(console(sys.stderr), lines)
+
+
+def talk_in(target: Console, lines: Iterable[Text]) -> None:
+    """Write lines for people in a console of stderr, above a picture that it may show."""
     with contextlib.suppress(OSError, ValueError):
-        print_lines(console(sys.stderr), lines)
+        print_lines(target, lines)
 
 
 def say(text: str) -> None:
@@ -154,6 +161,17 @@ def data_stream() -> Iterator[BinaryIO]:
             return
         with open(number, "wb", closefd=False) as stream:
             yield stream
+
+
+def is_read() -> bool:
+    """Whether anybody still reads stdout: what goes on for ever would go on for nobody."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):  # a stdout without a descriptor has a reader of its own
+        return True
+    gone = select.POLLERR | select.POLLHUP
+    return not any(event & gone for _, event in poll.poll(0))
 
 
 def console(stream: TextIO) -> Console:

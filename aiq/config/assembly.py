@@ -85,6 +85,7 @@ def load(
             _provider(choice, environment, timeouts, needs_keys=needs_keys) for choice in choices
         ),
         path=source.path,
+        monitor=source.config.monitor,
         file=source.shown or DEFAULT_FILE,
         notes=(*environment.notes, *notes),
     )

@@ -17,6 +17,7 @@ from aiq.config.tables import ConfigTable, ProviderTable
 from aiq.config.toml_file import join, literal_key, nearest, quoted
 from aiq.errors import ConfigError
 from aiq.model import JsonObject, Price
+from aiq.policy.defaults import MonitorSettings
 from aiq.providers.presets import PRESETS
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -61,9 +62,20 @@ def check(config: ConfigTable, defaults: JsonObject, file: str) -> None:
     for index, table in enumerate(config.providers):
         _check_provider(table, f"{file}: providers[{index}]")
     _check_names(config.providers, file)
+    _check_monitor(config.monitor, f"{file}: monitor")
     _check_text(config.run.prefer_region, f"{file}: run.prefer_region")
     if config.run.prefer_region is None:
         _check_ranks(config.providers, file)
+
+
+def _check_monitor(monitor: MonitorSettings, where: str) -> None:
+    """Refuse a critical alert that needs less than a warning."""
+    for critical, warning in (("z_critical", "z_warning"), ("critical_in_a_row", "in_a_row")):
+        if getattr(monitor, critical) < getattr(monitor, warning):
+            raise ConfigError(
+                f"{where}.{critical}: is smaller than {warning}",
+                hint="what is critical is a warning first",
+            )
 
 
 def name_of(table: ProviderTable) -> str:

@@ -13,7 +13,13 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from aiq.model import JsonObject, Price
-from aiq.policy.defaults import BreakerSettings, LimitSettings, ProbeSettings, RateLimits
+from aiq.policy.defaults import (
+    BreakerSettings,
+    LimitSettings,
+    MonitorSettings,
+    ProbeSettings,
+    RateLimits,
+)
 from aiq.providers.presets import ProviderKind
 from aiq.providers.simulated import SimulatedSettings
 from aiq.redaction import Secret
@@ -145,6 +151,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """By rank, best first; never empty."""
     path: Path | None
     """The configuration file that was read; None: there is none."""
+    monitor: MonitorSettings = MonitorSettings()
     file: str = "aiq.toml"
     """What messages call the configuration; where there is none, the one that would be read."""
     notes: tuple[str, ...]

@@ -21,7 +21,13 @@ from aiq.config.settings import (
     Strategy,
 )
 from aiq.model import Price
-from aiq.policy.defaults import BreakerSettings, LimitSettings, PerMinute, ProbeSettings
+from aiq.policy.defaults import (
+    BreakerSettings,
+    LimitSettings,
+    MonitorSettings,
+    PerMinute,
+    ProbeSettings,
+)
 from aiq.providers.presets import PRESETS, ProviderKind
 from aiq.providers.simulated import SimulatedSettings
 
@@ -106,12 +112,14 @@ class ConfigTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     run: RunSettings = RunSettings()
     defaults: DefaultsTable = DefaultsTable()
     providers: tuple[ProviderTable, ...] = ()
+    monitor: MonitorSettings = MonitorSettings()
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "": ConfigTable,
     "run": RunSettings,
     "defaults": DefaultsTable,
+    "monitor": MonitorSettings,
     "providers[]": ProviderTable,
     "providers[].price": Price,
     "providers[].breaker": BreakerSettings,
@@ -131,7 +139,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """The keys that take one of a few words."""
 
 NOT_YET: dict[str, frozenset[str]] = {
-    "": frozenset({"monitor", "alerts"}),
+    "": frozenset({"alerts"}),
 }
 """Keys of sections that are planned; each is refused as not available yet."""
 

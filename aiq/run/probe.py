@@ -8,23 +8,23 @@ health database where that can be written, and into memory where not.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from aiq.clock import Clock, rfc3339
-from aiq.config import Settings
-from aiq.errors import ExitCode, StoreError
+from aiq.config import ProviderSettings, Settings
+from aiq.errors import ExitCode
 from aiq.policy import health
 from aiq.policy.availability import Figures, figures
 from aiq.policy.health import Level, LevelResult
 from aiq.policy.standing import Status
 from aiq.redaction import Redactor
 from aiq.run.examination import Examination
-from aiq.run.fleet import Fleet, Provider, transports
-from aiq.store.health import KEPT, ProbeRow, record
+from aiq.run.fleet import Fleet, Provider, Transports, transports
+from aiq.run.probe_history import ProbeHistory
+from aiq.store.health import PastProbe, ProbeRow
 
 
 class ProviderHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +39,15 @@ class ProviderHealth(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     reason: str
     levels: tuple[LevelResult, ...]
-    history: Figures | None = None
+    past: tuple[PastProbe, ...] = ()
+    """The last 100 of its series, this one last."""
+
+    @property
+    def history(self) -> Figures | None:
+        """Return the last 100 in figures."""
+        if not self.past:
+            return None
+        return figures([(one.status, one.latency_ms) for one in self.past])
 
     @property
     def latency_ms(self) -> float | None:
@@ -51,7 +59,7 @@ class ProviderHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> dict[str, object]:
         """Return the provider's object of the JSON contract (`design` 11)."""
-        latency_ms = self.latency_ms
+        latency_ms, history = self.latency_ms, self.history
         return {
             "name": self.name,
             "kind": self.kind,
@@ -60,7 +68,7 @@ class ProviderHealth(msgspec.Struct, frozen=True, kw_only=True):
             "reason": self.reason,
             "latency_ms": None if latency_ms is None else round(latency_ms, 1),
             "levels": [level.to_json() for level in self.levels],
-            "history": self.history and self.history.to_json(),
+            "history": history and history.to_json(),
         }
 
 
@@ -96,16 +104,28 @@ class Probe:
         level: int | None,
         clock: Clock,
         environ: dict[str, str],
+        ways: Transports | None = None,
     ) -> None:
-        """`level` None leaves the depth to each provider's settings."""
+        """
+        Take what is to be examined, and how.
+
+        Args:
+            settings: the providers, and their time-outs.
+            database: the job database, beside which the results are kept.
+            model: the one to ask for; None: each provider's own.
+            level: how deep to look at most; None: as deep as each provider's settings say.
+            clock: measures.
+            environ: names the proxies.
+            ways: to the providers; None: real ones.
+        """
         self._settings = settings
-        self._database = database
         self._model = model
         self._level = level
         self._clock = clock
         self._environ = environ
+        self._ways = ways or transports(clock, environ)
         self._redactor = Redactor(s for one in settings.providers for s in one.secrets)
-        self._memory: dict[str, deque[tuple[str, float | None]]] = {}
+        self._history = ProbeHistory(database)
 
     @property
     def is_paid(self) -> bool:
@@ -124,12 +144,15 @@ class Probe:
         Raises:
             ConfigError: the environment names a proxy that cannot be used.
         """
+        return await self._look(self._settings.providers)
+
+    async def look(self, settings: ProviderSettings) -> Round:
+        """Examine one provider; raises as `round`."""
+        return await self._look([settings])
+
+    async def _look(self, providers: Sequence[ProviderSettings]) -> Round:
         checked_at = self._clock.utc_us()
-        fleet = Fleet.of(
-            self._settings.providers,
-            concurrency=1,
-            transports=transports(self._clock, self._environ),
-        )
+        fleet = Fleet.of(providers, concurrency=1, transports=self._ways)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -138,7 +161,16 @@ class Probe:
                 ]
         finally:
             await fleet.close()
-        return await self._with_history(checked_at, [task.result() for task in tasks])
+        found = [task.result() for task in tasks]
+        series, unstored = await self._history.keep([_row(one, checked_at) for one in found])
+        return Round(
+            checked_at=checked_at,
+            providers=tuple(
+                msgspec.structs.replace(one, past=tuple(past))
+                for one, past in zip(found, series, strict=True)
+            ),
+            unstored=unstored,
+        )
 
     async def _examine(self, provider: Provider) -> ProviderHealth:
         examination = Examination(
@@ -163,29 +195,6 @@ class Probe:
             levels=levels,
         )
 
-    async def _with_history(self, checked_at: int, found: Sequence[ProviderHealth]) -> Round:
-        """Store a round; what cannot be stored is remembered as long as this program runs."""
-        unstored = None
-        rows = [_row(one, checked_at) for one in found]
-        for row in rows:
-            memory = self._memory.setdefault(row.provider, deque(maxlen=KEPT))
-            memory.append((row.status, _ms(row.latency_us)))
-        histories = [list(self._memory[row.provider]) for row in rows]
-        try:
-            stored = await asyncio.to_thread(record, self._database, rows)
-        except StoreError as error:
-            unstored = str(error)
-        else:
-            histories = [[(p.status, _ms(p.latency_us)) for p in series] for series in stored]
-        return Round(
-            checked_at=checked_at,
-            providers=tuple(
-                msgspec.structs.replace(one, history=figures(history))
-                for one, history in zip(found, histories, strict=True)
-            ),
-            unstored=unstored,
-        )
-
 
 def _row(found: ProviderHealth, checked_at: int) -> ProbeRow:
     latency_ms = found.latency_ms
@@ -199,7 +208,3 @@ def _row(found: ProviderHealth, checked_at: int) -> ProbeRow:
         reason=found.reason,
         latency_us=None if latency_ms is None else round(latency_ms * 1000),
     )
-
-
-def _ms(latency_us: int | None) -> float | None:
-    return None if latency_us is None else latency_us / 1000

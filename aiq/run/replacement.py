@@ -16,20 +16,21 @@ _MOST_LINKS = 40  # as many as Linux follows
 
 
 @contextlib.contextmanager
-def replaced(path: Path) -> Iterator[BinaryIO]:
+def replaced(path: Path, *, option: str = "-o") -> Iterator[BinaryIO]:
     """
     Give a stream whose content becomes the file when the block ends well.
 
     Whatever goes wrong, the old file stays as it was. The new one has the mode of the old one, or
     what the umask gives. Raises `Refused` if the directory cannot be written, and as `target_of`.
+    Its hints name the option that took the path.
     """
-    target = target_of(path)
+    target = target_of(path, option=option)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
         raise Refused(
             f"{path} cannot be written: {error.strerror or error}",
-            hint="name another file with `-o`",
+            hint=f"name another file with `{option}`",
         ) from error
     temporary = Path(name)
     try:
@@ -46,18 +47,19 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
     _sync_directory(target.parent)
 
 
-def target_of(path: Path) -> Path:
+def target_of(path: Path, *, option: str = "-o") -> Path:
     """
     Return the file that is replaced: a link is followed, unless a stranger has put it there.
 
     In a directory that others may write to, like /tmp, a link of theirs could point at any file of
     ours. Raises `Refused` for such a link, and for what is there and no regular file.
     """
+    other = f"name another file with `{option}`"
     with contextlib.suppress(OSError):
         if not stat.S_ISREG(path.stat().st_mode):
             raise Refused(
                 f"{path} is a device, a pipe or a directory, and would become a file",
-                hint="`-o -` writes to stdout, which can go anywhere",
+                hint="`-o -` writes to stdout, which can go anywhere" if option == "-o" else other,
             )
     for _ in range(_MOST_LINKS):
         if not path.is_symlink():
@@ -65,10 +67,10 @@ def target_of(path: Path) -> Path:
         if path.lstat().st_uid not in (os.geteuid(), path.parent.stat().st_uid):
             raise Refused(
                 f"{path} is a link that another user has put there",
-                hint="name another file with `-o`",
+                hint=other,
             )
         path = path.parent / path.readlink()
-    raise Refused(f"{path} is a link to itself", hint="name another file with `-o`")
+    raise Refused(f"{path} is a link to itself", hint=other)
 
 
 def _mode(target: Path) -> int:

@@ -68,6 +68,13 @@ class PastProbe(msgspec.Struct, frozen=True):
 
     status: str
     latency_us: int | None
+    checked_at: int
+    reason: str
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Return how long the answer took, None where there was none to measure."""
+        return None if self.latency_us is None else self.latency_us / 1000
 
 
 def health_path(database: Path) -> Path:
@@ -110,7 +117,7 @@ DELETE FROM probe WHERE id IN (
   ) WHERE age > :kept)
 """
 _SERIES = """
-SELECT status, latency_us FROM probe
+SELECT status, latency_us, checked_at, reason FROM probe
 WHERE provider = :provider AND base_url = :base_url AND model = :model AND level = :level
 ORDER BY id
 """

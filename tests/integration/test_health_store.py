@@ -36,6 +36,8 @@ ROW = ProbeRow(
     latency_us=5_000,
 )
 
+PAST = PastProbe("healthy", 5_000, ROW.checked_at, ROW.reason)
+
 
 def row(**fields: Any) -> ProbeRow:
     return msgspec.structs.replace(ROW, **fields)
@@ -64,7 +66,7 @@ def test_a_new_one_is_private_and_says_whose_it_is(database_path: Path) -> None:
     """It is made whole, and the job database is not."""
     old = os.umask(0)
     try:
-        assert record(database_path, [ROW]) == [[PastProbe("healthy", 5_000)]]
+        assert record(database_path, [ROW]) == [[PAST]]
     finally:
         os.umask(old)
     path = health_path(database_path)
@@ -91,7 +93,7 @@ def test_the_last_hundred_of_each_series_are_kept(database_path: Path) -> None:
 
 def test_a_probe_without_a_latency_is_one_too(database_path: Path) -> None:
     [history] = record(database_path, [row(status="unhealthy", latency_us=None)])
-    assert history == [PastProbe("unhealthy", None)]
+    assert history == [PastProbe("unhealthy", None, ROW.checked_at, ROW.reason)]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_nonsense_is_refused_whole(database_path: Path, fields: dict[str, Any]) 
     record(database_path, [ROW])
     with pytest.raises(StoreError, match="constraint"):
         record(database_path, [ROW, row(**fields)])
-    assert record(database_path, [ROW]) == [[PastProbe("healthy", 5_000)] * 2]
+    assert record(database_path, [ROW]) == [[PAST] * 2]
 
 
 def test_while_another_probe_stores_nothing_is_changed(database_path: Path) -> None:
@@ -158,4 +160,4 @@ def test_a_directory_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 def test_what_a_killed_probe_left_half_made_is_finished(database_path: Path) -> None:
     """An empty file is all that dying before the first transaction leaves."""
     health_path(database_path).touch()
-    assert record(database_path, [ROW]) == [[PastProbe("healthy", 5_000)]]
+    assert record(database_path, [ROW]) == [[PAST]]

@@ -109,6 +109,10 @@ def test_unknown_words(tmp_path: Path, text: str, place: str, hint: str) -> None
         (provider("[providers.breaker]\nwindow_calls = 9"), "providers[0].breaker.window_calls: i"),
         (provider("[providers.limits]\ndecrease = 1.0"), "providers[0].limits.decrease: exp"),
         (provider("[providers.probe]\nlevel = 5"), "providers[0].probe.level: expected"),
+        ("[monitor]\ninterval_s = 0.0", "monitor.interval_s: expected"),
+        ("[monitor]\njitter = 0.9", "monitor.jitter: expected"),
+        ("[monitor]\nz_critical = 2", "monitor.z_critical: is smaller than z_warning"),
+        ("[monitor]\nin_a_row = 6", "monitor.critical_in_a_row: is smaller than in_a_row"),
     ],
 )
 def test_nonsense_values(tmp_path: Path, text: str, place: str) -> None:
@@ -119,7 +123,6 @@ def test_nonsense_values(tmp_path: Path, text: str, place: str) -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("[monitor]\n", "monitor"),
         ("[alerts]\n", "alerts"),
     ],
 )

@@ -1,0 +1,198 @@
+"""`aiq monitor`: providers watched, and what happens to them told as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.text import Text
+
+from aiq.cli import streams
+from aiq.cli.failure import Failure
+from aiq.cli.figures import plural
+from aiq.cli.health_options import MonitorOptions
+from aiq.cli.monitor_view import View, alert_json, alert_line, frame, health_table, matter_lines
+from aiq.cli.picture import Picture
+from aiq.cli.text import visible
+from aiq.cli.values import model_name
+from aiq.clock import Clock, rfc3339
+from aiq.config import Settings, load
+from aiq.errors import Refused
+from aiq.policy.alert import Alert
+from aiq.policy.health import Level
+from aiq.run.beside import seen_by_run
+from aiq.run.health_file import HealthFile
+from aiq.run.monitor import Monitor, in_time
+from aiq.run.probe import Probe
+from aiq.run.signals import Signals
+from aiq.store.writes import ProviderState
+
+REFRESH_S = 1.0
+"""Between two pictures, so that ages count up."""
+
+_SENTENCE = 1000
+_DAY_S = 86_400
+
+
+def monitor_providers(options: MonitorOptions, failure: Failure) -> int:
+    """Do what `aiq monitor` promises; return the exit status."""
+    settings = load(
+        config_path=options.config,
+        providers=options.providers or (),
+        environ=os.environ,
+        working_directory=Path.cwd(),
+        needs_keys=False,
+    )
+    failure.protect(secret for one in settings.providers for secret in one.secrets)
+    settings = in_time(settings, interval_s=options.interval, is_free=options.free)
+    return asyncio.run(_Watch(options, settings).carry_out())
+
+
+class _Watch:
+    """The monitor, the screen or stream its events go to, and the health file."""
+
+    def __init__(self, options: MonitorOptions, settings: Settings) -> None:
+        self._options = options
+        self._settings = settings
+        self._clock = Clock()
+        self._console = streams.console(sys.stderr)
+        is_live = streams.is_live_terminal() and not (options.no_progress or options.once)
+        self._picture = Picture(self._console) if is_live else None
+        self._noted: set[str] = set()
+        self._in_run: Mapping[str, ProviderState] = {}
+        self._file: HealthFile | None = None
+        probe = Probe(
+            settings,
+            database=options.db,
+            model=model_name(options.model),
+            level=None,
+            clock=self._clock,
+            environ=dict(os.environ),
+        )
+        self._monitor = Monitor(
+            settings,
+            probe.look,
+            clock=self._clock,
+            draw=random.random,
+            tell=self._tell,
+            note=self._note,
+        )
+
+    async def carry_out(self) -> int:
+        """Return the exit status of what was seen last, or of the signal that ended it."""
+        if self._options.health_file is not None:
+            interval_s = self._settings.monitor.interval_s
+            self._file = HealthFile(self._options.health_file, interval_s=interval_s)
+        for note in self._settings.notes:
+            self._note(note)
+        signals = Signals(leave=self._leave)
+        with signals.listening():
+            work = asyncio.create_task(self._once() if self._options.once else self._follow())
+            signals.tell(stop=work.cancel, abort=work.cancel)
+            try:
+                return await work
+            except asyncio.CancelledError:
+                if not signals.is_stopped:
+                    raise
+                return signals.exit_code
+            finally:
+                self._leave()
+
+    async def _once(self) -> int:
+        await self._monitor.once()
+        await self._write_file()
+        if self._options.json:
+            providers = [one.to_json() for one in self._monitor.watched.values()]
+            streams.write_json(
+                {"event": "state", "at": rfc3339(self._clock.utc_us()), "providers": providers}
+            )
+        else:
+            self._in_run = await seen_by_run(self._options.db)
+            width = streams.console(sys.stdout).width
+            matters = [line for one in self._monitor.watched.values() for line in matter_lines(one)]
+            streams.write_lines([*health_table(self._view(), width), Text(), *matters])
+        return self._monitor.exit_code
+
+    async def _follow(self) -> int:
+        """Show what is going on until nobody reads it any more."""
+        streams.say(self._announcement())
+        running = asyncio.create_task(self._monitor.run())
+        try:
+            while streams.is_read() and not running.done():
+                looked = asyncio.create_task(self._monitor.looked())
+                await asyncio.wait(
+                    {running, looked}, timeout=REFRESH_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                if looked.done():
+                    await self._write_file()
+                looked.cancel()
+                await self._show()
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+        return self._monitor.exit_code
+
+    def _announcement(self) -> str:
+        """Say before the first request what is about to happen, and what of it costs."""
+        interval_s = self._settings.monitor.interval_s
+        count = plural(len(self._settings.providers), "provider")
+        paid = sum(
+            one.probe.level >= Level.FUNCTION and one.simulated is None
+            for one in self._settings.providers
+        )
+        said = f"watching {count} every {interval_s:g} s"
+        if not paid:
+            return f"{said}; nothing that is sent costs anything"
+        day = plural(round(paid * _DAY_S / interval_s), "tiny request")
+        return f"{said}; {day} a day that may cost something (`--free` sends none)"
+
+    async def _show(self) -> None:
+        if self._picture is not None:
+            self._in_run = await seen_by_run(self._options.db)
+            width, height = self._console.size
+            self._picture.show(frame(self._view(), width=width, height=height))
+
+    def _view(self) -> View:
+        return View(
+            watched=self._monitor.watched,
+            in_run=self._in_run,
+            interval_s=self._settings.monitor.interval_s,
+            now_us=self._clock.utc_us(),
+        )
+
+    async def _write_file(self) -> None:
+        if self._file is None:
+            return
+        try:
+            await self._file.write(
+                self._monitor.watched.values(),
+                self._monitor.exit_code,
+                now_us=self._clock.utc_us(),
+            )
+        except (Refused, OSError) as error:
+            self._note(f"the health file cannot be written: {error}")
+
+    def _tell(self, alert: Alert) -> None:
+        """Take an alert to where events go: the place for whoever wants them elsewhere too."""
+        if self._options.json:
+            streams.write_json(alert_json(alert))
+        elif self._picture is not None and sys.stdout.isatty():
+            streams.talk_in(self._console, [alert_line(alert)])  # above the picture
+        else:
+            streams.write_lines([alert_line(alert)])
+
+    def _note(self, sentence: str) -> None:
+        """Say something to the user, once."""
+        if sentence not in self._noted:
+            self._noted.add(sentence)
+            streams.talk_in(self._console, [Text(f"note: {visible(sentence, _SENTENCE)}")])
+
+    def _leave(self) -> None:
+        if self._picture is not None:
+            self._picture.take_away()
