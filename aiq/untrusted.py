@@ -2,9 +2,9 @@ r"""
 The one function that shows untrusted text.
 
 Answers, ids, file names and provider errors are written by strangers. Before any of it reaches a
-screen it passes through `visible`: control, direction and zero-width characters become escapes
-(`\x1b`), piles of accents stop growing, and length is capped. Markup has no meaning anywhere in
-the command line, so brackets need no escape.
+screen, or in a message somebody else's, it passes through `visible`: control, direction and
+zero-width characters become escapes (`\x1b`), piles of accents stop growing, and length is capped.
+Markup has no meaning anywhere in the command line, so brackets need no escape there.
 """
 
 from __future__ import annotations

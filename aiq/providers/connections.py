@@ -9,7 +9,10 @@ whose head does not end is given up.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -114,13 +117,19 @@ class _Resolver(AbstractResolver):
         pass
 
 
-def new_session(connect_timeout_s: float, proxy: str | None) -> aiohttp.ClientSession:
-    """Return a session that opens connections as this module says, and adds nothing of its own."""
+def new_session(
+    connect_timeout_s: float, proxy: str | None, refuses: Callable[[str], bool] | None = None
+) -> aiohttp.ClientSession:
+    """
+    Return a session that opens connections as this module says, and adds nothing of its own.
+
+    `refuses` is asked of every address, after names were looked up, before it is connected to.
+    """
     connector = _GatedConnector(
         limit=0,
         keepalive_timeout=KEEPALIVE_S,
         ttl_dns_cache=DNS_TTL_S,
-        socket_factory=_new_socket,
+        socket_factory=partial(_new_socket, refuses),
         resolver=_Resolver(),
     )
     # There is no public way to choose the protocol of a connection.
@@ -141,8 +150,12 @@ def new_session(connect_timeout_s: float, proxy: str | None) -> aiohttp.ClientSe
     return session
 
 
-def _new_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    family, kind, protocol, *_ = address
+def _new_socket(
+    refuses: Callable[[str], bool] | None, address: aiohttp.AddrInfoType
+) -> socket.socket:
+    family, kind, protocol, _, target = address
+    if refuses is not None and refuses(str(target[0])):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
     new = socket.socket(family, kind, protocol)
     new.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE_OPTIONS:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import aiohttp  # noqa: TID251 - this is the door
@@ -60,12 +61,20 @@ class SocketTransport(httpx.AsyncBaseTransport):
     Keep-alive connections to one provider, without a limit of their own.
 
     Belongs to the event loop of its first request. `connect_timeout_s` bounds DNS, TCP and TLS
-    together; no timer exists for a request on a reused connection.
+    together; no timer exists for a request on a reused connection. An address that `refuses` says
+    yes to is never connected to.
     """
 
-    def __init__(self, *, connect_timeout_s: float = 10.0, proxy: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        connect_timeout_s: float = 10.0,
+        proxy: str | None = None,
+        refuses: Callable[[str], bool] | None = None,
+    ) -> None:
         self._connect_timeout_s = connect_timeout_s
         self._proxy = proxy
+        self._refuses = refuses
         self._session: aiohttp.ClientSession | None = None
         self._room = Room(largest_bytes=MAX_BODY_BYTES)
         self._headers = _WireHeaders(httpx.Headers(), CIMultiDict(), ())
@@ -116,7 +125,7 @@ class SocketTransport(httpx.AsyncBaseTransport):
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = new_session(self._connect_timeout_s, self._proxy)
+            self._session = new_session(self._connect_timeout_s, self._proxy, self._refuses)
         return self._session
 
 

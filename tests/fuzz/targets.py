@@ -22,7 +22,6 @@ from typing import Any
 
 import httpx
 
-from aiq.cli.text import visible
 from aiq.config import load
 from aiq.errors import ConfigError, InputError
 from aiq.model import Answer, Content, Endpoint, Kind, Problem, Prompt, Usage
@@ -38,6 +37,7 @@ from aiq.providers.gemini import GeminiDialect
 from aiq.providers.openai import OpenAIDialect
 from aiq.providers.reply_headers import read_headers
 from aiq.run.request import Flags, Overlay, fingerprint
+from aiq.untrusted import visible
 from tests.fuzz.growing import grown, settings, spelled
 
 DIALECTS: tuple[Dialect, ...] = (

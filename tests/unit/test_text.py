@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import aiq.cli
-from aiq.cli.text import ACCENTS, visible
+from aiq.untrusted import ACCENTS, visible
 
 
 @pytest.mark.parametrize(
