@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 import aiq
+from aiq.cli.alert_options import AlertTestOptions
 from aiq.cli.command import Application, as_help, command
 from aiq.cli.failure import Failure
 from aiq.cli.health_options import DoctorOptions, MonitorOptions, ProbeOptions
@@ -77,6 +78,11 @@ _MONITOR_STATUS = f"""\
 _DOCTOR_STATUS = f"""\
   0         nothing to be put right
   1         a finding
+{_BUG}"""
+_ALERTS_STATUS = f"""\
+  0         every channel took the test alert
+  1         some did not
+  2         the configuration is refused, or names no channel
 {_BUG}"""
 _INIT_STATUS = f"""\
   0         written
@@ -259,3 +265,30 @@ def init(options: InitOptions, _failure: Failure) -> int:
     from aiq.cli.starter import write_starter
 
     return write_starter(options)
+
+
+alerts = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    invoke_without_command=True,
+    epilog=f"\b\nEXIT STATUS\n{_ALERTS_STATUS}",
+)
+app.add_typer(alerts, name="alerts")
+
+
+@alerts.callback()
+def describe_alerts(context: typer.Context) -> None:
+    """Alerts to chats, mail and webhooks."""
+    describe(context)
+
+
+@command(alerts, AlertTestOptions, name="test", exit_status=_ALERTS_STATUS)
+def alerts_test(options: AlertTestOptions, failure: Failure) -> int:
+    """
+    Send one test alert through every configured channel.
+
+    Says for each whether it was taken. Where alerts go is [alerts] in aiq.toml.
+    """
+    from aiq.cli.alerts import send_test_alert
+
+    return send_test_alert(options, failure)

@@ -33,8 +33,9 @@ from aiq.config import RunOverrides, RunSettings, Settings, load
 from aiq.errors import AiqError, ExitCode, StoreError, StoreMoved, Unusable
 from aiq.model import JobState
 from aiq.run import options as run_options
+from aiq.run.alerts.watched import watched
 from aiq.run.board import Snapshot
-from aiq.run.observer import Guarded
+from aiq.run.observer import Guarded, Several
 from aiq.run.open_files import make_room
 from aiq.run.request import Flags
 from aiq.run.result import RunResult
@@ -134,7 +135,7 @@ class _Work:
         self._asked = asked
         self._settings = settings
         self._failure = failure
-        failure.protect(secret for one in settings.providers for secret in one.secrets)
+        failure.protect(settings.secrets)
 
     async def carry_out(self) -> int:
         """Run the session and report; what it raises is reported by the caller."""
@@ -163,14 +164,24 @@ class _Work:
         observer = Guarded(view)
         for note in self._settings.notes:
             observer.note(note)
+        environ = dict(os.environ)
         try:
-            return await Session(
-                self._asked,
+            async with watched(
                 self._settings,
-                observer=observer,
+                environ=environ,
                 clock=clock,
-                environ=dict(os.environ),
-            ).run()
+                note=observer.note,
+                model=self._asked.flags.model,
+            ) as watch:
+                result = await Session(
+                    self._asked,
+                    self._settings,
+                    observer=Several(observer, watch.observer) if watch.observer else observer,
+                    clock=clock,
+                    environ=environ,
+                ).run()
+                watch.ended(result)
+                return result
         except Exception as error:
             self._failure.footer = self._so_far(view.snapshot, error)
             raise

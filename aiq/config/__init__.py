@@ -7,13 +7,23 @@ The configuration: `load` turns file, environment and command line into frozen `
     checks        values that make no sense
     base_url      what a base URL may look like
     environment   variables over .env
+    alerts        where alerts go
     selection     which providers are used, in which order
     assembly      all of it together
 
 Nothing here imports an HTTP client or the price table.
 """
 
-from aiq.config.assembly import load
+from aiq.config.alert_settings import AlertSettings
+from aiq.config.assembly import load, load_alerts
 from aiq.config.settings import ProviderSettings, RunOverrides, RunSettings, Settings
 
-__all__ = ["ProviderSettings", "RunOverrides", "RunSettings", "Settings", "load"]
+__all__ = [
+    "AlertSettings",
+    "ProviderSettings",
+    "RunOverrides",
+    "RunSettings",
+    "Settings",
+    "load",
+    "load_alerts",
+]

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import msgspec
 
 from aiq.config import toml_file
+from aiq.config.alert_settings import AlertSettings
+from aiq.config.alerts import WAYS, resolve_alerts
 from aiq.config.base_url import is_loopback, is_plain, normalize
 from aiq.config.checks import check, name_of
 from aiq.config.environment import Environment, expand, read_environment, references
@@ -87,8 +89,34 @@ def load(
         path=source.path,
         monitor=source.config.monitor,
         file=source.shown or DEFAULT_FILE,
+        alerts=_alerts(source, environment, is_needed=needs_keys),
         notes=(*environment.notes, *notes),
     )
+
+
+def _alerts(source: _Source, environment: Environment, *, is_needed: bool) -> AlertSettings | None:
+    table = source.config.alerts
+    if table is None:
+        return None
+    file = source.shown or DEFAULT_FILE
+    return resolve_alerts(table, environment, file, is_needed=is_needed)
+
+
+def load_alerts(
+    *, config_path: Path | None = None, environ: Mapping[str, str], working_directory: Path
+) -> AlertSettings:
+    """
+    Return where alerts go, without asking whether there is any provider.
+
+    Raises:
+        ConfigError: the configuration is refused, or holds no `[alerts]`, or there is no way out.
+    """
+    source = _read(config_path, working_directory)
+    file = source.shown or DEFAULT_FILE
+    settings = _alerts(source, read_environment(environ, working_directory), is_needed=True)
+    if settings is None:
+        raise ConfigError(f"{file}: there is no [alerts]", hint=f"add [alerts] to {file}; {WAYS}")
+    return settings
 
 
 class _Source(NamedTuple):

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 
 from aiq.config import base_url
+from aiq.config.alerts import check_alerts
 from aiq.config.environment import is_header_text, references
 from aiq.config.tables import ConfigTable, ProviderTable
 from aiq.config.toml_file import join, literal_key, nearest, quoted
@@ -63,6 +64,9 @@ def check(config: ConfigTable, defaults: JsonObject, file: str) -> None:
         _check_provider(table, f"{file}: providers[{index}]")
     _check_names(config.providers, file)
     _check_monitor(config.monitor, f"{file}: monitor")
+    if config.alerts is not None:
+        names = [name_of(table) for table in config.providers]
+        check_alerts(config.alerts, f"{file}: alerts", names)
     _check_text(config.run.prefer_region, f"{file}: run.prefer_region")
     if config.run.prefer_region is None:
         _check_ranks(config.providers, file)

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from aiq.config.alert_settings import AlertSettings
 from aiq.model import JsonObject, Price
 from aiq.policy.defaults import (
     BreakerSettings,
@@ -154,5 +155,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     monitor: MonitorSettings = MonitorSettings()
     file: str = "aiq.toml"
     """What messages call the configuration; where there is none, the one that would be read."""
+    alerts: AlertSettings | None = None
+    """None: nobody is told of anything."""
     notes: tuple[str, ...]
     """Sentences for the user about choices made for him."""
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """What must not be shown: keys, variables of headers, URLs of alerts."""
+        own = self.alerts.secrets if self.alerts is not None else ()
+        return (*(secret for one in self.providers for secret in one.secrets), *own)

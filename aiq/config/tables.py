@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from aiq.config.alert_settings import AlertsTable, MinLevel, TriageTable
 from aiq.config.settings import (
     Count,
     InFlight,
@@ -113,6 +114,8 @@ class ConfigTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     defaults: DefaultsTable = DefaultsTable()
     providers: tuple[ProviderTable, ...] = ()
     monitor: MonitorSettings = MonitorSettings()
+    alerts: AlertsTable | None = None
+    """None: there are no alerts."""
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -126,6 +129,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "providers[].limits": LimitSettings,
     "providers[].probe": ProbeSettings,
     "providers[].simulated": SimulatedSettings,
+    "alerts": AlertsTable,
+    "alerts.triage": TriageTable,
 }
 """The tables by their path, list positions left out."""
 
@@ -135,13 +140,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "on_changed": get_args(OnChanged),
     "kind": get_args(ProviderKind),
     "preset": tuple(PRESETS),
+    "min_level": get_args(MinLevel),
 }
 """The keys that take one of a few words."""
-
-NOT_YET: dict[str, frozenset[str]] = {
-    "": frozenset({"alerts"}),
-}
-"""Keys of sections that are planned; each is refused as not available yet."""
 
 SECRET_KEYS = frozenset(
     {"api_key", "apikey", "key", "token", "api_token", "auth_token", "secret", "password"}
@@ -158,5 +159,9 @@ MISPLACED: dict[str, dict[str, str]] = {
         "stream": "answers are stored whole; nothing is streamed",
         "stream_options": "answers are stored whole; nothing is streamed",
     },
+    "alerts": dict.fromkeys(
+        ("url", "urls"),
+        'it holds a secret: put it into the environment and name it: urls_env = "AIQ_ALERT_URLS"',
+    ),
 }
 """Keys that exist elsewhere or cannot exist, with what to do instead."""

@@ -22,7 +22,6 @@ import msgspec
 from aiq.config.tables import (
     CHOICES,
     MISPLACED,
-    NOT_YET,
     SECRET_KEYS,
     SECTIONS,
     ConfigTable,
@@ -209,8 +208,6 @@ def _type_words(types: str) -> str:
 def _unknown_key(place: str, key: str) -> Fault:
     section = re.sub(r"\[\d+\]", "[]", place)
     where = join(place, key)
-    if key in NOT_YET.get(section, ()):
-        return Fault(where, "is not available yet", "leave it out")
     if key.lower() in SECRET_KEYS:
         return Fault(where, NO_KEYS, NO_KEYS_HINT)
     if key in MISPLACED.get(section, {}):

@@ -255,6 +255,11 @@ class Standing:
         return bool(states) and all(state is State.OPEN for state in states)
 
     @property
+    def is_shut(self) -> bool:
+        """Whether any breaker of it is not closed: open, or on trial."""
+        return any(channel.breaker.state is not State.CLOSED for channel in self.channels.values())
+
+    @property
     def _last_failure(self) -> str | None:
         failures = [channel.last_failure for channel in self.channels.values()]
         return next((failure for failure in failures if failure), None)

@@ -7,7 +7,8 @@ frozen picture; a view that is slow, wrong or absent changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -21,6 +22,13 @@ from aiq.run.settlement import REFUSED, TRUNCATED, Memo
 from aiq.store.writer import Write
 from aiq.store.writes import Lease, Reject, Settle
 
+AttemptWatcher: TypeAlias = Callable[[str, str, float], None]
+"""
+Called once for each attempt that was sent and is settled, as soon as that is durable: its provider,
+its kind (a value of `Kind`) and its latency in milliseconds. Runs up to thousands of times a
+second in the event loop; the first exception is its last call.
+"""
+
 
 class ProviderView(msgspec.Struct, frozen=True, kw_only=True):
     """One provider as it stands now; `tally` is live and only to be read."""
@@ -31,6 +39,8 @@ class ProviderView(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     limit: int
     tally: Tally
+    is_shut: bool = False
+    """Whether a breaker of it is open, or only on trial."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +79,9 @@ class Board:
         counts: dict[JobState, int],
         limit: int | None = None,
         budget: Budget | None = None,
+        watchers: Sequence[AttemptWatcher] = (),
     ) -> None:
+        """`watchers` are told of every attempt that was sent and is settled."""
         self._fleet = fleet
         self._clock = clock
         self._began = clock.now()
@@ -83,6 +95,7 @@ class Board:
         self.finished = 0
         self.last_error: str | None = None
         self.is_draining = False
+        self._watchers = list(watchers)
 
     def utc_us(self) -> int:
         """Return the wall clock, microseconds since the epoch."""
@@ -126,8 +139,18 @@ class Board:
         was_sent = write.kind != Kind.CANCELLED or write.billed != Billed.NO
         if memo.is_failover and was_sent:
             self.ledger.failed_over(memo.provider)
+        if self._watchers and was_sent:
+            self._tell(memo.provider, write)
         if not is_ok and write.message and write.kind != Kind.CANCELLED:
             self.last_error = f"{memo.provider}: {write.kind}: {write.message}"
+
+    def _tell(self, provider: str, write: Settle) -> None:
+        """Tell the watchers of an attempt; one that fails is told nothing more."""
+        for watch in tuple(self._watchers):
+            try:
+                watch(provider, write.kind, write.latency_us / 1000)
+            except Exception:  # noqa: BLE001 - whoever watches may fail in any way and must not matter
+                self._watchers.remove(watch)
 
     def snapshot(self) -> Snapshot:
         """Return the present picture."""
@@ -165,6 +188,7 @@ class Board:
                 ProviderView(
                     name=name,
                     condition=condition,
+                    is_shut=provider.standing.is_shut,
                     next_try_s=None if condition.until is None else condition.until - now,
                     in_flight=provider.standing.in_flight,
                     limit=provider.standing.limit,

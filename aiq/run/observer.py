@@ -89,6 +89,37 @@ class Guarded:
             _last_word(failed, error)
 
 
+class Several:
+    """Several observers as one, each of which cannot hurt the others."""
+
+    def __init__(self, *inner: Observer) -> None:
+        self._inner = [one if isinstance(one, Guarded) else Guarded(one) for one in inner]
+
+    def note(self, sentence: str) -> None:
+        for one in self._inner:
+            one.note(sentence)
+
+    def reading(self, lines: int) -> None:
+        for one in self._inner:
+            one.reading(lines)
+
+    def ingested(self, report: IngestReport) -> None:
+        for one in self._inner:
+            one.ingested(report)
+
+    def plan(self, plan: Plan) -> None:
+        for one in self._inner:
+            one.plan(plan)
+
+    def tick(self, snapshot: Snapshot) -> None:
+        for one in self._inner:
+            one.tick(snapshot)
+
+    def close(self) -> None:
+        for one in self._inner:
+            one.close()
+
+
 def _last_word(observer: Observer, error: Exception) -> None:
     try:
         observer.close()

@@ -25,7 +25,7 @@ from aiq.policy.retry import RetrySettings
 from aiq.policy.strategy import Strategy
 from aiq.redaction import Redactor
 from aiq.run.attempt import Sender
-from aiq.run.board import Board
+from aiq.run.board import AttemptWatcher, Board
 from aiq.run.deadlines import Deadlines
 from aiq.run.feed import Feed
 from aiq.run.fleet import Fleet, Prices, Transports, transports
@@ -69,11 +69,13 @@ class Session:
         environ: dict[str, str],
         draw: Callable[[], float] = random.random,
         transports_of: Transports | None = None,
+        watchers: Sequence[AttemptWatcher] = (),
     ) -> None:
         """
         Time, chance and the network are parameters; a whole run can be played without them.
 
-        `draw` is uniform in 0..1; `transports_of` None is the real network.
+        `draw` is uniform in 0..1; `transports_of` None is the real network; `watchers` are told of
+        every attempt.
         """
         self._options = options
         self._settings = settings
@@ -81,6 +83,7 @@ class Session:
         self._clock = clock
         self._draw = draw
         self._transports = transports_of or transports(clock, environ)
+        self._watchers = watchers
         self._signals = Signals(leave=observer.close)
         self._watch = Watch(options.database, clock)
         self._intake = Intake(options, settings, observer=observer, clock=clock)
@@ -172,6 +175,7 @@ class Session:
                 counts=counts,
                 limit=self._options.limit,
                 budget=funds.budget,
+                watchers=self._watchers,
             )
             end = await self._send(database, work, fleet, board, run)
             return await outcome_of(

@@ -121,19 +121,6 @@ def test_nonsense_values(tmp_path: Path, text: str, place: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ("[alerts]\n", "alerts"),
-    ],
-)
-def test_not_available_yet(tmp_path: Path, text: str, place: str) -> None:
-    """A key whose effect comes later is refused as such, not as unknown."""
-    message = str(refusal(tmp_path, text))
-    assert message.startswith(f"aiq.toml: {place}:")
-    assert message.endswith("is not available yet")
-
-
-@pytest.mark.parametrize(
     "line",
     [
         f'api_key = "{KEY}"',

@@ -1,0 +1,238 @@
+"""
+What a run tells of, seen in the snapshots that its view gets four times a second.
+
+Nothing is added to what a job costs. Titles are without figures, and a recovery has the title of
+what it ends.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from aiq.clock import Clock
+from aiq.config import AlertSettings
+from aiq.errors import AiqError, ExitCode, Refused
+from aiq.model import NANO_PER_USD, JobState
+from aiq.policy.alert import Alert, AlertLevel
+from aiq.policy.standing import Status
+from aiq.run.board import ProviderView, Snapshot
+from aiq.run.ingest import IngestReport
+from aiq.run.observer import Plan
+from aiq.run.result import RunResult
+
+DOWN = "down"
+DISABLED = "disabled"
+BUDGET_NEAR = "budget nearly reached"
+BUDGET_REACHED = "budget reached"
+ERRORS = "many errors"
+STALLED = "stalled"
+FINISHED = "finished"
+STOPPED = "stopped"
+
+NEAR = 0.8
+"""Of the budget."""
+
+SPAN_S = 300.0
+"""Over which the share of errors is taken."""
+
+STEP_S = 5.0
+"""Between the figures that are kept for it."""
+
+LEAST_REQUESTS = 50
+"""A share of fewer is chance."""
+
+ENOUGH_BETTER = 0.5
+"""Of the share that is told of; below that it is over."""
+
+
+class _Sample(NamedTuple):
+    """What had been asked, and had failed, at an instant."""
+
+    at: float
+    requests: int
+    errors: int
+
+
+class RunEvents:
+    """An observer of a run that raises alerts."""
+
+    def __init__(
+        self, raise_alert: Callable[[Alert], None], settings: AlertSettings, clock: Clock
+    ) -> None:
+        self._raise = raise_alert
+        self._settings = settings
+        self._clock = clock
+        self._batches = ""
+        self._down: dict[str, float] = {}
+        """Since when each provider that is down has been so."""
+        self._disabled: set[str] = set()
+        self._is_near = False
+        self._samples: deque[_Sample] = deque(maxlen=round(SPAN_S / STEP_S) + 1)
+        self._has_errors = False
+        self._settled = -1
+        self._moved_at = clock.now()
+        self._is_stalled = False
+        self._last: Snapshot | None = None
+
+    # What an observer is told
+
+    def note(self, sentence: str) -> None:
+        """Nothing to tell: notes are for whoever sits there."""
+
+    def reading(self, lines: int) -> None:
+        """Nothing to tell."""
+
+    def ingested(self, report: IngestReport) -> None:
+        """Nothing to tell."""
+
+    def plan(self, plan: Plan) -> None:
+        """Remember what the run is about."""
+        self._batches = ", ".join(plan.batches)
+        self._moved_at = self._clock.now()
+
+    def tick(self, snapshot: Snapshot) -> None:
+        """Look at everything that may be worth an alert."""
+        now = self._clock.now()
+        self._last = snapshot
+        for one in snapshot.providers:
+            self._look_at(one, now)
+        self._look_at_budget(snapshot)
+        self._look_at_errors(snapshot, now)
+        self._look_for_stall(snapshot, now)
+
+    def close(self) -> None:
+        """Nothing to tell: how it ended comes with `ended` or `failed`."""
+
+    # How a run ends
+
+    def ended(self, result: RunResult) -> None:
+        """Tell how a run ended that came to send anything."""
+        if self._last is None:
+            return
+        code = result.exit_code
+        left = result.count(JobState.PENDING) + result.count(JobState.RUNNING)
+        counts = (
+            f"{result.count(JobState.SUCCEEDED):,} succeeded,"
+            f" {result.count(JobState.FAILED):,} failed, {left:,} left"
+        )
+        why = (result.message or "").partition("\n")[0].removesuffix(":")
+        match code:
+            case ExitCode.OK | ExitCode.SOME_FAILED:
+                is_clean = code is ExitCode.OK
+                level = AlertLevel.INFO if is_clean else AlertLevel.WARNING
+                self._tell(level, FINISHED, counts)
+            case ExitCode.BUDGET:
+                self._tell(AlertLevel.CRITICAL, BUDGET_REACHED, f"{why}; {counts}")
+            case ExitCode.SIGINT | ExitCode.SIGTERM:
+                self._tell(AlertLevel.WARNING, STOPPED, f"{why}; {counts} (status {code:d})")
+            case _:
+                self._tell(AlertLevel.CRITICAL, STOPPED, f"{why}; {counts} (status {code:d})")
+
+    def failed(self, error: Exception) -> None:
+        """Tell of a run that ended in an error, unless it was refused before it began."""
+        if isinstance(error, Refused):
+            return
+        is_ours = isinstance(error, AiqError)
+        why = str(error) if is_ours else f"a bug in aiq ({type(error).__name__})"
+        code = error.exit_code if isinstance(error, AiqError) else ExitCode.BUG
+        self._tell(AlertLevel.CRITICAL, STOPPED, f"{why} (status {code:d})")
+
+    # Looking
+
+    def _look_at(self, one: ProviderView, now: float) -> None:
+        """A provider is down when its breaker opens, and back when it is closed again."""
+        status, reason = one.condition.status, one.condition.reason or ""
+        if status is Status.DISABLED:
+            if one.name not in self._disabled:
+                self._disabled.add(one.name)
+                self._tell(AlertLevel.CRITICAL, DISABLED, reason, provider=one.name)
+        elif status is Status.UNHEALTHY:
+            if one.name not in self._down:
+                self._down[one.name] = now
+                self._tell(AlertLevel.CRITICAL, DOWN, reason, provider=one.name)
+        elif one.name in self._down and not one.is_shut:
+            lasted = _span(now - self._down.pop(one.name))
+            self._recover(DOWN, f"it answers again after {lasted}", provider=one.name)
+
+    def _look_at_budget(self, snapshot: Snapshot) -> None:
+        limit = snapshot.budget_nano
+        if limit is None or self._is_near or snapshot.committed_nano < NEAR * limit:
+            return
+        self._is_near = True
+        spent = f"${snapshot.committed_nano / NANO_PER_USD:,.2f} of ${limit / NANO_PER_USD:,.2f}"
+        self._tell(AlertLevel.WARNING, BUDGET_NEAR, f"{spent} spent, {_left(snapshot):,} jobs left")
+
+    def _look_at_errors(self, snapshot: Snapshot, now: float) -> None:
+        """Compare with what stood there `SPAN_S` ago, or at the beginning."""
+        samples, tally = self._samples, snapshot.tally
+        if samples and now < samples[-1].at + STEP_S:
+            return
+        samples.append(_Sample(now, tally.requests, tally.errors))
+        requests = tally.requests - samples[0].requests
+        errors = tally.errors - samples[0].errors
+        if requests < LEAST_REQUESTS:
+            return
+        share, limit = errors / requests, self._settings.error_share
+        said = f"{share:.0%} of {requests:,} requests in {_span(now - samples[0].at)}"
+        if share >= limit and not self._has_errors:
+            self._has_errors = True
+            last = f"; the last: {snapshot.last_error}" if snapshot.last_error else ""
+            self._tell(AlertLevel.WARNING, ERRORS, said + last)
+        elif share < limit * ENOUGH_BETTER and self._has_errors:
+            self._has_errors = False
+            self._recover(ERRORS, said)
+
+    def _look_for_stall(self, snapshot: Snapshot, now: float) -> None:
+        settled = snapshot.tally.requests + snapshot.failed
+        left = _left(snapshot)
+        if settled != self._settled or not left or snapshot.is_draining:
+            if self._is_stalled:
+                self._is_stalled = False
+                self._recover(STALLED, f"it goes on after {_span(now - self._moved_at)}")
+            self._settled, self._moved_at = settled, now
+        elif not self._is_stalled and now - self._moved_at >= self._settings.stall_s:
+            self._is_stalled = True
+            waited = _span(now - self._moved_at)
+            last = f"; the last error: {snapshot.last_error}" if snapshot.last_error else ""
+            said = f"nothing was settled for {waited} while {left:,} jobs wait{last}"
+            self._tell(AlertLevel.CRITICAL, STALLED, said)
+
+    # Telling
+
+    def _tell(
+        self,
+        level: AlertLevel,
+        title: str,
+        detail: str,
+        *,
+        provider: str = "",
+        is_recovery: bool = False,
+    ) -> None:
+        batches = f"{self._batches}: " if self._batches and not provider else ""
+        self._raise(
+            Alert(
+                at=self._clock.utc_us() / 1e6,
+                level=level,
+                provider=provider,
+                title=title,
+                detail=f"{batches}{detail}",
+                is_recovery=is_recovery,
+            )
+        )
+
+    def _recover(self, title: str, detail: str, *, provider: str = "") -> None:
+        self._tell(AlertLevel.INFO, title, detail, provider=provider, is_recovery=True)
+
+
+def _left(snapshot: Snapshot) -> int:
+    return snapshot.pending + snapshot.running
+
+
+def _span(seconds: float) -> str:
+    """Return a duration for people."""
+    whole = max(0, round(seconds))
+    if whole < 120:
+        return f"{whole} s"
+    return f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h {whole // 60 % 60} min"

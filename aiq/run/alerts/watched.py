@@ -1,0 +1,79 @@
+"""
+A run with its alerts: an observer to give it, and how it ended to be told.
+
+    async with watched(settings, ...) as watch:
+        result = await Session(..., observer=Several(view, watch.observer)).run()
+        watch.ended(result)
+
+Without `[alerts]` there is no observer and nothing is done. An observer that fails is dropped with
+one sentence, like any view. Whoever judges the latency of single attempts joins
+`Session(watchers=...)`, which are called with provider, kind and latency of each attempt settled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from aiq.clock import Clock
+from aiq.config import Settings
+from aiq.run.alerts.dispatch import Alerts
+from aiq.run.alerts.opening import open_alerts
+from aiq.run.alerts.run_events import RunEvents
+from aiq.run.fleet import Transports
+from aiq.run.observer import Guarded, Observer
+from aiq.run.result import RunResult
+
+
+class Watched:
+    """What a run is observed by; `events` None: nobody is to be told anything."""
+
+    def __init__(self, alerts: Alerts, events: RunEvents | None) -> None:
+        self.alerts = alerts
+        self._events = events
+        self.observer: Observer | None = None if events is None else Guarded(events)
+
+    def ended(self, result: RunResult) -> None:
+        """Tell how the run ended."""
+        if self._events is not None:
+            self._events.ended(result)
+
+    def failed(self, error: Exception) -> None:
+        """Tell that the run ended in an error."""
+        if self._events is not None:
+            self._events.failed(error)
+
+
+@contextlib.asynccontextmanager
+async def watched(
+    settings: Settings,
+    *,
+    environ: Mapping[str, str],
+    clock: Clock,
+    note: Callable[[str], None],
+    model: str | None = None,
+    transports_of: Transports | None = None,
+) -> AsyncIterator[Watched]:
+    """
+    Let a run be watched; at the end the last alerts are waited for, a few seconds at most.
+
+    Raises:
+        ConfigError: a channel cannot be used as it is configured.
+    """
+    async with open_alerts(
+        settings,
+        environ=environ,
+        clock=clock,
+        note=note,
+        model=model,
+        transports_of=transports_of,
+    ) as alerts:
+        events = None
+        if settings.alerts is not None:
+            events = RunEvents(alerts.raise_alert, settings.alerts, clock)
+        watch = Watched(alerts, events)
+        try:
+            yield watch
+        except Exception as error:
+            watch.failed(error)
+            raise

@@ -1,0 +1,97 @@
+"""`aiq alerts test` and the alerts of a run, as processes: what they print where, how they end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aiq.store.health import health_path
+from tests.support.fault_server import FaultServer
+from tests.support.process import Workplace, contents
+from tests.support.replies import Reply
+from tests.support.sessions import prompts
+
+SECRET = "very-secret-path-4711"
+
+
+def alerts(place: Workplace, text: str) -> None:
+    with (place.directory / "aiq.toml").open("a") as file:
+        file.write(f"\n[alerts]\n{text}\n")
+
+
+@pytest.mark.parametrize(("reply", "code"), [(None, 0), (Reply.error(403), 1)])
+async def test_the_test_alert_says_whether_it_arrived(
+    tmp_path: Path, reply: Reply | None, code: int
+) -> None:
+    async with FaultServer(reply) as hook, Workplace(tmp_path, a="http://127.0.0.1:1/v1") as place:
+        alerts(place, 'webhook_env = "W"')
+        before = contents(tmp_path)
+        url = {"W": f"{hook.root}/{SECRET}"}
+        ended = await place.run("alerts", "test", env=url)
+        shown = await place.run("alerts", "test", "--json", env=url)
+        assert contents(tmp_path) == before
+        assert [seen.path for seen in hook.ledger] == [f"/{SECRET}"] * 2
+        assert json.loads(hook.ledger[0].body)["title"] == "aiq [INFO] test"
+    assert (ended.code, ended.err, shown.code) == (code, b"", code)
+    failure = "HTTP 403" if code else None
+    said = f"✗ webhook      not delivered: {failure}" if code else "● webhook      taken"
+    assert ended.out.decode().rstrip() == said
+    assert shown.json() == {
+        "channels": [{"channel": "webhook", "ok": not code, "failure": failure}]
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "error: aiq.toml: there is no [alerts]"),
+        ("", "error: aiq.toml: alerts: there is nowhere to send them"),
+        ('webhook_env = "W"', "error: aiq.toml: alerts: W is not set"),
+        ('urls_env = "U"', "error: U (URL 1): apprise does not take it"),
+    ],
+)
+async def test_what_cannot_be_sent_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
+    async with Workplace(tmp_path, a="http://127.0.0.1:1/v1") as place:
+        if text is not None:
+            alerts(place, text)
+        ended = await place.run("alerts", "test", env={"U": f"dicsord://{SECRET}"})
+    assert (ended.code, ended.out) == (2, b"")
+    assert ended.text.startswith(said)
+    assert SECRET not in ended.text
+
+
+async def test_a_run_whose_alerts_cannot_be_sent_sends_nothing(tmp_path: Path) -> None:
+    async with FaultServer() as server, Workplace(tmp_path, a=server) as place:
+        alerts(place, 'webhook_env = "W"')
+        ended = await place.run("run", place.write(prompts(2)))
+        assert server.ledger == []
+    assert ended.code == 2
+
+
+async def test_the_end_of_a_run_is_told_and_no_secret_stays(tmp_path: Path) -> None:
+    """Neither in the database, nor in what is printed where the webhook is dead."""
+    async with FaultServer() as hook, FaultServer() as server:
+        async with Workplace(tmp_path, a=server) as place:
+            alerts(place, 'webhook_env = "W"')
+            path = place.write(prompts(3))
+            ended = await place.run("run", path, env={"W": f"{hook.root}/{SECRET}"})
+            assert (ended.code, [json.loads(one.body)["title"] for one in hook.ledger]) == (
+                0,
+                ["aiq [INFO] finished"],
+            )
+            path = place.write(prompts(3, prefix="q"), "q.jsonl")
+            dead = await place.run("run", path, env={"W": f"http://127.0.0.1:1/{SECRET}"})
+        assert dead.code == 0
+        assert "note: 1 message(s) of alerts were not delivered to webhook" in dead.text
+        assert not health_path(place.db).exists()
+        assert SECRET not in dead.text
+        assert not any(SECRET.encode() in kept for kept in contents(tmp_path).values())
+
+
+async def test_without_a_command_the_group_shows_its_help(tmp_path: Path) -> None:
+    async with Workplace(tmp_path, a="http://127.0.0.1:1/v1") as place:
+        ended = await place.run("alerts")
+    assert (ended.code, ended.out) == (2, b"")
+    assert "Usage: aiq alerts" in ended.text
