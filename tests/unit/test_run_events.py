@@ -1,0 +1,220 @@
+"""What a run tells of: rows of what its snapshots show, and what is raised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aiq.config import AlertSettings
+from aiq.config.alert_settings import TriageTable
+from aiq.errors import ExitCode, StoreError
+from aiq.model import JobState
+from aiq.policy.alert import Alert, AlertLevel
+from aiq.policy.standing import Condition, Status
+from aiq.run.alerts.run_events import LEAST_REQUESTS, SPAN_S, RunEvents
+from aiq.run.board import ProviderView, Snapshot
+from aiq.run.observer import Plan
+from aiq.run.report import Tally
+from aiq.run.result import RunResult
+from tests.support.fake_clock import FakeClock
+
+SETTINGS = AlertSettings(
+    urls=(),
+    webhook=None,
+    min_level=AlertLevel.INFO,
+    dedup_s=300,
+    language="English",
+    error_share=0.2,
+    stall_s=60,
+    triage=TriageTable(),
+)
+
+
+class Watch:
+    """A run's events, and what they raised as `level provider:title`."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.raised: list[Alert] = []
+        self.events = RunEvents(self.raised.append, SETTINGS, clock)
+
+    def tick(self, *providers: ProviderView, **figures: Any) -> None:
+        self.events.tick(snapshot(*providers, **figures))
+
+    def said(self) -> list[str]:
+        """What was raised since the last time."""
+        found = [
+            f"{'recovery' if one.is_recovery else one.level.name.lower()}"
+            f" {one.provider}:{one.title}"
+            for one in self.raised
+        ]
+        self.raised.clear()
+        return found
+
+
+@pytest.fixture
+def watch(clock: FakeClock) -> Watch:
+    return Watch(clock)
+
+
+def view(status: Status, reason: str | None = None, *, is_shut: bool = False) -> ProviderView:
+    return ProviderView(
+        name="a",
+        condition=Condition(status, reason),
+        next_try_s=None,
+        in_flight=0,
+        limit=1,
+        tally=Tally(),
+        is_shut=is_shut,
+    )
+
+
+def snapshot(*providers: ProviderView, requests: int = 0, errors: int = 0, **figures: Any) -> Any:
+    tally = Tally()
+    tally.requests, tally.errors = requests, errors
+    given: dict[str, Any] = {
+        "total": 100,
+        "succeeded": 0,
+        "failed": 0,
+        "pending": 100,
+        "running": 0,
+        "in_flight": 0,
+        "failovers": 0,
+        "elapsed_s": 0.0,
+        "rate_per_s": 0.0,
+        "eta_s": None,
+        "tally": tally,
+        "providers": providers,
+        "last_error": None,
+        "is_draining": False,
+    }
+    return Snapshot(**given | figures)
+
+
+def test_a_provider_is_down_until_its_breaker_is_closed(watch: Watch) -> None:
+    """On trial it is not back; slow or rate limited with a closed breaker it is."""
+    watch.tick(view(Status.HEALTHY))
+    watch.tick(view(Status.DEGRADED, "rate limited"))
+    assert watch.said() == []
+    watch.tick(view(Status.UNHEALTHY, "open", is_shut=True))
+    watch.tick(view(Status.UNHEALTHY, "open", is_shut=True))
+    assert watch.said() == ["critical a:down"]
+    watch.tick(view(Status.DEGRADED, "half-open", is_shut=True))
+    watch.tick(view(Status.UNHEALTHY, "open", is_shut=True))
+    assert watch.said() == []
+    watch.clock.jump(7300)
+    watch.tick(view(Status.DEGRADED, "slow"), pending=0)
+    assert watch.raised[0].detail == "it answers again after 2 h 1 min"
+    assert watch.said() == ["recovery a:down"]
+
+
+def test_a_provider_that_is_out_is_told_once(watch: Watch) -> None:
+    for _ in range(2):
+        watch.tick(view(Status.DISABLED, "auth: no"))
+    assert watch.raised[0].detail == "auth: no"
+    assert watch.said() == ["critical a:disabled"]
+
+
+def test_the_budget_is_near_once(watch: Watch) -> None:
+    watch.tick(committed_nano=10**12)
+    watch.tick(budget_nano=10_000_000_000, committed_nano=7_900_000_000)
+    assert watch.said() == []
+    for _ in range(2):
+        watch.tick(budget_nano=10_000_000_000, committed_nano=8_000_000_000)
+    assert watch.raised[0].detail == "$8.00 of $10.00 spent, 100 jobs left"
+    assert watch.said() == ["warning :budget nearly reached"]
+
+
+def test_many_errors_are_told_and_that_they_are_over(watch: Watch) -> None:
+    """Of enough requests, over the last minutes; half of the share ends it, not a little less."""
+    watch.tick()
+    watch.clock.jump(5)
+    watch.tick(requests=LEAST_REQUESTS - 1, errors=40)
+    assert watch.said() == []
+    watch.clock.jump(1)
+    watch.tick(requests=LEAST_REQUESTS, errors=40)  # too soon to look again
+    assert watch.said() == []
+    watch.clock.jump(5)
+    watch.tick(requests=100, errors=20, last_error="a: server_error: no")
+    assert watch.raised[0].detail == "20% of 100 requests in 11 s; the last: a: server_error: no"
+    assert watch.said() == ["warning :many errors"]
+    watch.clock.jump(5)
+    watch.tick(requests=200, errors=30)
+    assert watch.said() == []
+    watch.clock.jump(5)
+    watch.tick(requests=400, errors=36)
+    assert watch.said() == ["recovery :many errors"]
+
+
+def test_what_is_long_ago_counts_no_more(watch: Watch) -> None:
+    requests = 0
+    for _ in range(int(SPAN_S / 5) + 2):
+        watch.tick(requests=requests)
+        watch.clock.jump(5)
+        requests += 100
+    watch.tick(requests=requests + 1000, errors=1000)
+    assert watch.said() == []  # 1000 of 7,100
+    watch.clock.jump(5)
+    watch.tick(requests=requests + 2000, errors=2000)
+    assert watch.said() == ["warning :many errors"]
+
+
+def test_a_run_in_which_nothing_moves_has_stalled(watch: Watch) -> None:
+    watch.tick(requests=1)
+    watch.clock.jump(59)
+    watch.tick(requests=1)
+    assert watch.said() == []
+    watch.clock.jump(1)
+    for _ in range(2):
+        watch.tick(requests=1, last_error="a: connect: refused")
+    assert watch.raised[0].detail == (
+        "nothing was settled for 60 s while 100 jobs wait; the last error: a: connect: refused"
+    )
+    assert watch.said() == ["critical :stalled"]
+    watch.clock.jump(120)
+    watch.tick(requests=2)
+    assert watch.raised[0].detail == "it goes on after 3 min"
+    assert watch.said() == ["recovery :stalled"]
+
+
+@pytest.mark.parametrize("figures", [{"pending": 0}, {"is_draining": True}])
+def test_a_run_that_has_nothing_left_to_do_has_not_stalled(
+    watch: Watch, figures: dict[str, Any]
+) -> None:
+    watch.tick(**figures)
+    watch.clock.jump(1000)
+    watch.tick(**figures)
+    assert watch.said() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (ExitCode.OK, "info :finished"),
+        (ExitCode.SOME_FAILED, "warning :finished"),
+        (ExitCode.BUDGET, "critical :budget reached"),
+        (ExitCode.NO_PROVIDER, "critical :stopped"),
+        (ExitCode.SIGINT, "warning :stopped"),
+        (ExitCode.SIGTERM, "warning :stopped"),
+    ],
+)
+def test_how_a_run_ends(watch: Watch, code: ExitCode, said: str) -> None:
+    watch.events.plan(
+        Plan(batches=("x", "y"), pending=3, skipped=0, candidates=(), estimated_nano=None)
+    )
+    counts = {JobState.SUCCEEDED: 2, JobState.FAILED: 1, JobState.PENDING: 1000}
+    result = RunResult(exit_code=code, message="because:\na: this", counts=counts)
+    watch.events.ended(result)
+    assert watch.said() == []  # nothing was sent
+    watch.tick()
+    watch.events.ended(result)
+    assert watch.raised[0].detail.startswith("x, y: ")
+    assert "2 succeeded, 1 failed, 1,000 left" in watch.raised[0].detail
+    assert watch.said() == [said]
+
+
+def test_an_error_of_ours_is_told_in_its_own_words(watch: Watch) -> None:
+    watch.events.failed(StoreError("the disk is full"))
+    assert watch.raised[0].detail == "the disk is full (status 5)"
+    assert watch.said() == ["critical :stopped"]
