@@ -38,7 +38,10 @@ def _about(nano: int) -> str:
 
 def _candidates(plan: Plan) -> str:
     """Return who is asked, in order where it is one of ranks, else by which strategy."""
-    shown = [_candidate(name, model) for name, model in plan.candidates]
+    shown = [
+        _candidate(name, model) + (" disabled by you" if name in plan.disabled else "")
+        for name, model in plan.candidates
+    ]
     if plan.strategy == "rank":
         return " → ".join(shown)
     return f"strategy {plan.strategy}: {', '.join(shown)}"

@@ -15,6 +15,7 @@ import typer
 import aiq
 from aiq.cli.alert_options import AlertTestOptions
 from aiq.cli.command import Application, as_help, command
+from aiq.cli.control_options import ControlOptions
 from aiq.cli.failure import Failure
 from aiq.cli.health_options import DoctorOptions, MonitorOptions, ProbeOptions
 from aiq.cli.options import (
@@ -60,6 +61,11 @@ _CHECK_STATUS = f"""\
   0         every line is valid
   1         some lines are invalid
   2         a file cannot be read, or the configuration is refused
+{_BUG}"""
+_CONTROL_STATUS = f"""\
+  0         done, or it was so already
+  2         refused, or no run is at work on the database
+  5         a run is at work and cannot be reached, or could not write it down
 {_BUG}"""
 _PROBE_STATUS = f"""\
   0         every provider is healthy or degraded
@@ -206,6 +212,29 @@ def check(options: CheckOptions, failure: Failure) -> int:
     from aiq.cli.check import check_prompts
 
     return check_prompts(options, failure)
+
+
+@command(app, ControlOptions, name="ctl", exit_status=_CONTROL_STATUS)
+def ctl(options: ControlOptions, _failure: Failure) -> int:
+    r"""
+    Control a run from another terminal.
+
+    What it is told is in force within a second, and is written down in its database. Without a run
+    at work, disable and enable are for the next one.
+
+    \b
+      status              how it stands
+      pause, resume       send nothing new for now; what is in flight finishes
+      stop                as Ctrl-C in its own terminal (it ends with 130)
+      set concurrency=N   jobs in flight over all providers, up to what it was started with
+      set budget=USD      what all attempts ever may cost; `none` for no budget
+      disable PROVIDER    ask it nothing, in later runs too, until it is enabled
+      enable PROVIDER     take that back
+      reset PROVIDER      let it start over: breaker, cooldown, refused key, lack of credit
+    """
+    from aiq.cli.ctl import control_run
+
+    return control_run(options)
 
 
 @command(app, ProbeOptions, name="probe", exit_status=_PROBE_STATUS)

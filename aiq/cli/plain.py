@@ -108,10 +108,17 @@ def stopping(snapshot: Snapshot) -> str:
     return f"stopping: {snapshot.in_flight:,} in flight, press Ctrl-C again to abort"
 
 
+def paused(snapshot: Snapshot) -> str:
+    """Say that nothing new is sent for now, and how that ends."""
+    left = f"{snapshot.in_flight:,} in flight finish; " if snapshot.in_flight else ""
+    return f"paused by you: {left}`aiq ctl resume` goes on"
+
+
 def state_line(snapshot: Snapshot) -> str:
     """Return the whole state on one line."""
     done = snapshot.total - snapshot.pending - snapshot.running
     parts = [
+        *(["paused by you"] if snapshot.is_paused else []),
         f"{done:,}/{snapshot.total:,} done ({figures.percent(done, snapshot.total)} %)",
         f"{snapshot.failed:,} failed",
         f"{snapshot.pending:,} waiting",

@@ -17,7 +17,7 @@ from aiq.cli import figures
 from aiq.cli.announcements import batch_names
 from aiq.cli.columns import Column, spread, table
 from aiq.cli.picture import Picture
-from aiq.cli.plain import NotesView, stopping
+from aiq.cli.plain import NotesView, paused, stopping
 from aiq.cli.signs import status_text
 from aiq.cli.text import visible
 from aiq.clock import Clock
@@ -65,6 +65,8 @@ def frame(snapshot: Snapshot, *, title: str, width: int, height: int) -> list[Te
 def _phase(snapshot: Snapshot) -> Text:
     if snapshot.is_draining:
         return Text(stopping(snapshot), "bold yellow")
+    if snapshot.is_paused:
+        return Text(paused(snapshot), "bold yellow")
     if snapshot.in_flight or not snapshot.pending:
         return Text("running", "green")
     tries = [view.next_try_s for view in snapshot.providers if view.next_try_s is not None]
@@ -93,8 +95,13 @@ def _counts(snapshot: Snapshot) -> Text:
         (f"{snapshot.succeeded:,} succeeded", "green"),
         " · ",
         (f"{snapshot.failed:,} failed", "red" if snapshot.failed else ""),
-        f" · {snapshot.pending:,} waiting · {snapshot.in_flight:,} in flight",
+        f" · {snapshot.pending:,} waiting · {snapshot.in_flight:,} in flight{_most(snapshot)}",
     )
+
+
+def _most(snapshot: Snapshot) -> str:
+    """Say what an operator allows; what the run began with was said before."""
+    return "" if snapshot.concurrency is None else f" of at most {snapshot.concurrency:,}"
 
 
 def _times(snapshot: Snapshot) -> Text:

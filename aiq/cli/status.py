@@ -42,6 +42,10 @@ _LAST_SEEN = _PROVIDER_COLUMNS[-1]._replace(title="status at the end of the last
 """Without a run nobody tries again: what is known is how the last one saw a provider."""
 
 
+TOLD_SHOWN = 5
+"""Of what an operator told a run, the latest; `--json` has more."""
+
+
 def show_status(options: StatusOptions) -> int:
     """Do what `aiq status` promises; return the exit status."""
     status = asyncio.run(read_status(options.db, options.batch, now_us=Clock().utc_us()))
@@ -65,7 +69,7 @@ def status_lines(status: Status, width: int) -> list[Text]:
         blocks.append([Text(f"possibly paid without an answer: {paid}")])
     if status.errors:
         blocks.append(failures(status.errors, sum(batch.failed for batch in status.batches)))
-    blocks.append(_unread(status))
+    blocks += [_told(status), _unread(status)]
     return stacked(blocks)
 
 
@@ -79,7 +83,16 @@ def _headline(status: Status) -> Text:
             text.append(placed(", `aiq run` carries on", StatusOptions(db=Path(status.db))))
         return text
     since = f"{status.run.pid} on {visible(status.run.host)}, since {status.run.started_at}"
-    return text.append(f"a run is going (pid {since})", "green")
+    text.append(f"a run is going (pid {since})", "green")
+    if status.run.paused_since is not None:
+        text.append(f", paused by you since {status.run.paused_since}", "yellow")
+    return text
+
+
+def _told(status: Status) -> list[Text]:
+    """Return what an operator told the run that is at work, the latest."""
+    told = status.told[-TOLD_SHOWN:] if status.run else ()
+    return [Text(f"told at {one.at}: {visible(str(one))}") for one in told]
 
 
 def _batches(status: Status, width: int) -> list[Text]:

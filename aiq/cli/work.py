@@ -31,10 +31,11 @@ from aiq.cli.values import kinds, model_name, parameters
 from aiq.clock import Clock
 from aiq.config import RunOverrides, RunSettings, Settings, load
 from aiq.errors import AiqError, ExitCode, StoreError, StoreMoved, Unusable
-from aiq.model import JobState
+from aiq.model import NANO_PER_USD, JobState
 from aiq.run import options as run_options
 from aiq.run.alerts.watched import watched
 from aiq.run.board import Snapshot
+from aiq.run.channel import Channel
 from aiq.run.observer import Guarded, Several
 from aiq.run.open_files import make_room
 from aiq.run.request import Flags
@@ -165,6 +166,7 @@ class _Work:
         for note in self._settings.notes:
             observer.note(note)
         environ = dict(os.environ)
+        tell = observer.note if self._options.verbose else _keep_quiet
         try:
             async with watched(
                 self._settings,
@@ -179,6 +181,7 @@ class _Work:
                     observer=Several(observer, watch.observer) if watch.observer else observer,
                     clock=clock,
                     environ=environ,
+                    channel=Channel(self._options.db, environ, tell=tell),
                 ).run()
                 watch.ended(result)
                 return result
@@ -243,10 +246,24 @@ class _Work:
         return commands
 
     def _affordable(self, result: RunResult) -> WorkOptions:
-        """Return the options that carry on: where the budget was reached, with a higher one."""
-        if result.exit_code is not ExitCode.BUDGET:
-            return self._options
-        return dataclasses.replace(self._options, budget=result.enough_usd)
+        """
+        Return the options that carry on: where the budget was reached, with a higher one.
+
+        What an operator has set meanwhile is carried on with.
+        """
+        options, limit = self._options, result.budget.limit_nano
+        if result.concurrency is not None:
+            options = dataclasses.replace(options, concurrency=result.concurrency)
+        if result.exit_code is ExitCode.BUDGET:
+            return dataclasses.replace(options, budget=result.enough_usd)
+        if limit is not None and limit != self._began_with():
+            return dataclasses.replace(options, budget=limit / NANO_PER_USD)
+        return options
+
+    def _began_with(self) -> int | None:
+        """Return the budget of the command and the configuration, in nano-dollars."""
+        usd = self._settings.run.budget_usd
+        return None if usd is None else round(usd * NANO_PER_USD)
 
     async def _written(self, output: ResultFile, result: RunResult) -> ExitCode:
         """Export the results; a failure is told and makes the exit status non-zero."""
@@ -259,6 +276,10 @@ class _Work:
             self._failure.show(error)
             return result.exit_code or error.exit_code
         return result.exit_code
+
+
+def _keep_quiet(_: str) -> None:
+    pass
 
 
 def _was_reading(result: RunResult) -> bool:

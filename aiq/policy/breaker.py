@@ -256,6 +256,12 @@ class Breaker:
         self._is_slow = False
         self._move(State.CLOSED)
 
+    def start_over(self) -> None:
+        """Close as if it had never opened, on a person's word."""
+        self._openings = 0
+        self._open_until = self._proven_at = -math.inf
+        self._close(-math.inf)
+
     def _move(self, state: State) -> None:
         self._state = state
         self._generation += 1

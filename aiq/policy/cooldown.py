@@ -56,6 +56,11 @@ class Cooldown:
         """
         self.until = max(self.until, until)
 
+    def forget(self) -> None:
+        """Owe nothing any more, on a person's word."""
+        self.until = -math.inf
+        self._streak = 0
+
     def clear(self, *, started: float) -> None:
         """An answer to a request sent after the wait ends the doubling."""
         if started >= self.until:

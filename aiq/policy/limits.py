@@ -50,6 +50,7 @@ class Limits:
     """The rate limits of one account."""
 
     def __init__(self, settings: LimitSettings, rates: RateLimits) -> None:
+        self._settings = settings
         self.cooldown = Cooldown(settings)
         self._buckets = _buckets(rates)
         self._has_request_rate = rates.requests is not None
@@ -141,6 +142,13 @@ class Limits:
             return
         self._learned.refuse(now=now, started=started, until=self.cooldown.until)
         self._is_adapted = True
+
+    def start_over(self) -> None:
+        """Forget what the server told and what it taught, on a person's word."""
+        self.cooldown.forget()
+        self._learned = LearnedRate(self._settings)
+        self._announced.clear()
+        self._is_adapted = False
 
     def reason(self, now: float) -> str | None:
         """Say for people why nothing may start now; None: something may."""

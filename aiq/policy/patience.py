@@ -26,6 +26,7 @@ class Patience:
         self._max_wait_s = max_wait_s
         self._since: float | None = None
         self._has_answer = False
+        self._held_at: float | None = None
         self.last_trouble: str | None = None
 
     def note(self, provider: str, outcome: Outcome, now: float) -> None:
@@ -47,10 +48,21 @@ class Patience:
         if self._since is None:
             self._since = now
 
+    def hold(self, now: float) -> None:
+        """Count no time from now on: it is a person who keeps the run from sending."""
+        if self._held_at is None:
+            self._held_at = now
+
+    def go_on(self, now: float) -> None:
+        """Count again; what passed since `hold` is left out."""
+        if self._held_at is not None and self._since is not None:
+            self._since += now - max(self._held_at, self._since)
+        self._held_at = None
+
     @property
     def ends_at(self) -> float:
-        """The instant at which it runs out; inf while there is no trouble or no limit."""
-        if self._since is None:
+        """The instant at which it runs out; inf while held, without trouble or without limit."""
+        if self._since is None or self._held_at is not None:
             return math.inf
         if self._max_wait_s is not None:
             return self._since + self._max_wait_s

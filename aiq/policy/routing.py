@@ -99,6 +99,8 @@ def route(
     possible = eligible(candidates, history) if history else candidates
     order = [c for c in strategy.arrange(possible, now) if not c.standing.is_out(c.model)]
     if not order:
+        if any(c.standing.is_held(c.model) for c in possible):
+            return Wait(None)
         return _never(candidates, possible, history, names_model=names_model)
     if history:
         order.sort(key=lambda c: errors_at(history, c.provider))

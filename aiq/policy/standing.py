@@ -21,6 +21,7 @@ from aiq.policy.defaults import BreakerSettings
 from aiq.policy.limits import Limits
 from aiq.policy.ramp import Ramp
 from aiq.policy.slowness import Slowness
+from aiq.policy.switch import Switch
 from aiq.policy.tokens import TokenRatio
 
 CONFIRMATIONS = 3
@@ -139,6 +140,7 @@ class Standing:
         self.max_in_flight = max_in_flight
         self.in_flight = 0
         self.answered = False
+        self.switch = Switch.ON
         self.disabled: str | None = None
         self.refused_models: dict[str, RefusedModel] = {}
         self.channels: dict[str, Channel] = {}
@@ -164,17 +166,33 @@ class Standing:
         return min(self.max_in_flight, self.account.concurrency.limit)
 
     def is_out(self, model: str) -> bool:
-        """Whether this model of this provider cannot be used for the rest of the run."""
+        """Whether this model of this provider cannot be used, as things stand."""
         return (
-            self.disabled is not None
+            self.switch is not Switch.ON
+            or self.disabled is not None
             or self.account.disabled is not None
             or model in self.refused_models
         )
 
+    def is_held(self, model: str) -> bool:
+        """Whether it is out only for as long as an operator wants, who is there to let it in."""
+        is_refused = self.why_refused is not None or model in self.refused_models
+        return self.switch is Switch.OFF and not is_refused
+
+    @property
+    def why_refused(self) -> str | None:
+        """Why the provider as a whole is out, if that is its own doing."""
+        return self.disabled or self.account.disabled
+
+    @property
+    def why_out(self) -> str | None:
+        """Why the provider as a whole is out, whoever took it out."""
+        return self.switch.reason or self.why_refused
+
     def why_disabled(self, model: str) -> str | None:
         """Return why `is_out` says so."""
         refused = self.refused_models.get(model)
-        return self.disabled or self.account.disabled or (refused.reason if refused else None)
+        return self.why_out or (refused.reason if refused else None)
 
     def lacks(self, model: str) -> bool:
         """Whether the provider said that it does not offer this model."""
@@ -222,7 +240,7 @@ class Standing:
 
         `alone` says that the breakers of all providers are open, so that trials come sooner.
         """
-        if reason := self.disabled or self.account.disabled:
+        if reason := self.why_out:
             return Condition(Status.DISABLED, reason)
         limits = self.account.limits
         if limits.cooldown.until > now:
@@ -247,6 +265,25 @@ class Standing:
         if not self.answered:
             return Condition(Status.UNKNOWN, self._last_failure)
         return Condition(Status.HEALTHY, limits.reason(now))
+
+    def start_over(self) -> None:
+        """
+        Forget all that stands in the way of the provider, on a person's word.
+
+        Its account is shared, so others profit. What is still in flight has no say about the time
+        after; a first refusal is believed again, and the first requests are few.
+        """
+        account = self.account
+        account.is_cooling = True
+        account.limits.start_over()
+        account.disabled = self.disabled = None
+        self.answered = False
+        self.refused_models.clear()
+        self._doubts.clear()
+        for channel in self.channels.values():
+            channel.breaker.start_over()
+            channel.slowness = Slowness(self._breaker)
+            channel.last_failure = None
 
     @property
     def is_open(self) -> bool:

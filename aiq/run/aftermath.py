@@ -7,6 +7,8 @@ order of outcomes is the order in which they are called.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from aiq.model import Billed, Kind, Outcome
@@ -48,7 +50,9 @@ class Aftermath:
         waiting: Waiting,
         patience: Patience,
         halt: Halt,
+        may_go_on: Callable[[], bool],
     ) -> None:
+        self._may_go_on = may_go_on
         self._settings = settings
         self._leases = leases
         self._waiting = waiting
@@ -223,7 +227,7 @@ class Aftermath:
             is_bad_trial=is_bad_trial,
         )
         self._account_for(assignment, outcome, released)
-        if isinstance(choice, Go) and again.delay_s <= 0 and self._halt.why is None:
+        if isinstance(choice, Go) and again.delay_s <= 0 and self._may_go_on():
             following = self._leases.grant(job, choice, now, released)
             if following is not None:
                 return following

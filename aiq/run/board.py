@@ -60,6 +60,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     providers: tuple[ProviderView, ...]
     last_error: str | None
     is_draining: bool
+    is_paused: bool = False
+    """Whether an operator wants nothing new to be sent for now."""
+    concurrency: int | None = None
+    """The most that may be in flight, where an operator has changed it."""
     budget_nano: int | None = None
     """None: there is no budget."""
     committed_nano: int = 0
@@ -96,6 +100,11 @@ class Board:
         self.last_error: str | None = None
         self.is_draining = False
         self._watchers = list(watchers)
+        self.counts_earlier = self.budget.limit_nano is not None
+        """Whether the budget counts what attempts of earlier runs took of it."""
+        self.is_paused = False
+        self.concurrency: int | None = None
+        """As an operator has set it; None: as the run began."""
 
     def utc_us(self) -> int:
         """Return the wall clock, microseconds since the epoch."""
@@ -174,6 +183,8 @@ class Board:
             providers=tuple(self._views(now)),
             last_error=self.last_error,
             is_draining=self.is_draining,
+            is_paused=self.is_paused,
+            concurrency=self.concurrency,
             budget_nano=self.budget.limit_nano,
             committed_nano=self.budget.committed_nano,
             reserved_nano=self.budget.reserved_nano,

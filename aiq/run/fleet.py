@@ -23,6 +23,7 @@ from aiq.policy.concurrency import Concurrency
 from aiq.policy.defaults import RateLimits
 from aiq.policy.limits import Limits
 from aiq.policy.standing import Account, Standing
+from aiq.policy.switch import Switch
 from aiq.providers.dialect import Dialect
 from aiq.providers.dialects import dialect_for
 from aiq.providers.presets import PRESETS
@@ -96,7 +97,9 @@ class Provider:
     @property
     def why_out(self) -> str | None:
         """Why it, or a model of it, is out for the rest of the run, and what to check."""
-        whole = self.standing.disabled or self.standing.account.disabled
+        if self.standing.switch is not Switch.ON:
+            return f"{self.name}: disabled {self.standing.switch.reason}"
+        whole = self.standing.why_refused
         if whole is not None:
             return f"{self.name}: {whole}{self._suspect(whole)}"
         models = (f"{model}: {one.reason}" for model, one in self.standing.refused_models.items())
@@ -209,8 +212,13 @@ class Fleet:
             )
 
     def has_price(self, provider: Provider, model: str) -> bool:
-        """Whether a provider's price for a model is known, where that is asked for at all."""
-        return self._prices.of(provider, model) is not None
+        """Whether a provider's price for a model is known."""
+        return provider.pricer.typical(model, utc_us=self._prices.utc_us) is not None
+
+    def require_prices(self) -> None:
+        """Leave out from now on whoever has no price, as under a budget."""
+        self._prices = msgspec.structs.replace(self._prices, are_required=True)
+        self._candidates.clear()
 
     def _serving(self, model: str | None, endpoint: Endpoint) -> Iterable[Candidate]:
         for provider in self.providers.values():
@@ -230,19 +238,24 @@ class Fleet:
     @property
     def is_all_open(self) -> bool:
         """Whether the breakers of all providers that are still in the run are open."""
-        left = [
-            p.standing
-            for p in self.providers.values()
-            if not (p.standing.disabled or p.standing.account.disabled)
-        ]
+        left = [p.standing for p in self.providers.values() if p.standing.why_out is None]
         return bool(left) and all(standing.is_open for standing in left)
 
     @property
     def is_hopeless(self) -> bool:
         """Whether every provider is out for the rest of the run."""
-        return all(
-            p.standing.disabled or p.standing.account.disabled for p in self.providers.values()
-        )
+        return self._is_out and not self.is_held
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nobody can be asked, but would be if an operator let him."""
+        standings = [p.standing for p in self.providers.values()]
+        is_off = any(s.switch is Switch.OFF and s.why_refused is None for s in standings)
+        return is_off and self._is_out
+
+    @property
+    def _is_out(self) -> bool:
+        return all(p.standing.why_out is not None for p in self.providers.values())
 
     @property
     def why_hopeless(self) -> str:

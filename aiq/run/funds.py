@@ -38,14 +38,18 @@ async def open_funds(database: Database, work: Work, fleet: Fleet, settings: Set
     limit_usd = settings.run.budget_usd
     if limit_usd is None:
         return Funds(Budget(None))
-    await _refuse_unbounded(database, work, fleet, settings.file)
+    await refuse_unbounded(database, work, fleet, settings.file)
     committed, uncounted = await attempts.committed_nano(database, work.scope.batches)
     limit = round(limit_usd * NANO_PER_USD)
     return Funds(Budget(limit, committed_nano=committed), uncounted)
 
 
-async def _refuse_unbounded(database: Database, work: Work, fleet: Fleet, file: str) -> None:
-    """Name every provider that stands in the way, so that one look at the file mends them all."""
+async def refuse_unbounded(database: Database, work: Work, fleet: Fleet, file: str) -> None:
+    """
+    Raise `Refused` where a budget cannot bound somebody.
+
+    It names every provider that stands in the way, so that one look at the file mends them all.
+    """
     overlays = list(work.overlays.values())
     is_capped = all(overlay.caps_output for overlay in overlays) or not await jobs.lacks_cap(
         database, work.scope

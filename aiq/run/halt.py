@@ -27,6 +27,8 @@ class Halt:
     def __init__(self) -> None:
         self.why: End | None = None
         self.is_abort = False
+        self.is_paused = False
+        """Whether an operator wants nothing new to be sent for now."""
         self.refusal: str | None = None
         self.stuck = 0
         """Jobs that stay pending because nobody is left who could take them."""
@@ -38,6 +40,13 @@ class Halt:
             self.why = why
             self.refusal = refusal or self.refusal
             self.changed.set()
+
+    @property
+    def why_not(self) -> str | None:
+        """Why nothing new is to be sent now; None: it may."""
+        if self.why is not None:
+            return "the run was stopped"
+        return "the run is paused" if self.is_paused else None
 
     def nudge(self) -> None:
         """Look again: something happened that may allow, or forbid, the next step."""

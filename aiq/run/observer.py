@@ -23,6 +23,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     skipped: int
     candidates: tuple[tuple[str, str | None], ...]
     """Providers in rank order, each with the model for prompts that name none."""
+    disabled: frozenset[str] = frozenset()
+    """Those of them that an operator has switched off in an earlier run."""
     strategy: str = "rank"
     """What orders them for each job."""
     estimated_nano: int | None

@@ -17,12 +17,13 @@ from aiq.store.lock import RunLock
 
 @contextlib.asynccontextmanager
 async def owned_database(
-    path: Path, watch: Watch, *, may_be_new: bool, wants_files: bool
+    path: Path, watch: Watch | None, *, may_be_new: bool, wants_files: bool
 ) -> AsyncIterator[Database]:
     """
     Hold the lock and the writing connection while the block runs; leave one whole file behind.
 
-    `wants_files` says that a prompt file would make a new database welcome.
+    `watch` is for who holds it for longer; `wants_files` says that a prompt file would make a new
+    database welcome.
 
     Raises:
         UnknownName: there is no such database, and it may not be a new one.
@@ -38,12 +39,14 @@ async def owned_database(
         raise await _in_use(path)
     with lock:
         database = await open_for_run(path)
-        watch.begin()
+        if watch is not None:
+            watch.begin()
         try:
             try:
                 yield database
             finally:
-                await watch.check(database)
+                if watch is not None:
+                    await watch.check(database)
             with contextlib.suppress(StoreError):  # what is committed stays so in the log too
                 await database.checkpoint()
         finally:

@@ -76,9 +76,13 @@ class Pool:
             waiting=self._waiting,
             patience=self._patience,
             halt=self._halt,
+            may_go_on=self._may_go_on,
         )
         self._queue: asyncio.Queue[Assignment] = asyncio.Queue()
         self._free = settings.concurrency
+        self._idle = 0
+        """Workers that an operator wants idle."""
+        self._is_operated = False
         self._gives_up_at = math.inf
         self._is_short = False
         """Whether the next job's worst case does not fit into what the budget has left."""
@@ -95,6 +99,36 @@ class Pool:
 
     def nudge(self) -> None:
         """Look again: something was committed, or can no longer be."""
+        self._halt.nudge()
+
+    def pause(self) -> None:
+        """Send nothing new until `resume`; what is in flight goes on."""
+        self._halt.is_paused = True
+        self.operated()
+
+    def resume(self) -> None:
+        """Send again."""
+        self._halt.is_paused = False
+        self.operated()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether an operator wants nothing new to be sent for now."""
+        return self._halt.is_paused
+
+    @property
+    def concurrency(self) -> int:
+        """How many may be in flight."""
+        return self._concurrency - self._idle
+
+    def limit(self, concurrency: int) -> None:
+        """Keep at most so many in flight, of those it began with; what is too many finishes."""
+        self._idle = self._concurrency - concurrency
+        self.operated()
+
+    def operated(self) -> None:
+        """Look again: an operator changed what may be sent."""
+        self._is_operated = True
         self._halt.nudge()
 
     @property
@@ -139,7 +173,9 @@ class Pool:
         while True:
             self._halt.changed.clear()
             self._check_health(tasks)
-            if self._halt.why is None:
+            if self._is_operated:
+                self._bear_with_operator()
+            if self._halt.why_not is None:
                 self._dispatch()
             if self._halt.is_abort:
                 return End.STOPPED
@@ -168,6 +204,19 @@ class Pool:
         if not self.in_flight or self._clock.now() >= self._gives_up_at:
             raise failure
 
+    def _bear_with_operator(self) -> None:
+        """Time in which a person keeps the run from sending counts against nobody."""
+        if self._halt.is_paused:
+            self._is_short = False
+        if self._halt.is_paused or self._fleet.is_held:
+            self._patience.hold(self._clock.now())
+        else:
+            self._patience.go_on(self._clock.now())
+
+    def _may_go_on(self) -> bool:
+        """Whether a worker may send again at once, without asking for its place."""
+        return self._halt.why_not is None and self._free >= self._idle
+
     def _reason_to_end(self) -> End | None:
         if self._halt.why is not None:
             return self._halt.why
@@ -181,7 +230,8 @@ class Pool:
     async def _rest(self) -> None:
         """Sleep until something changes or an instant comes that may change something."""
         is_over = self._patience.ends_at <= self._clock.now()
-        can_start = self._free and self._has_room_for_answers() and self._halt.why is None
+        has_room = self._free > self._idle and self._has_room_for_answers()
+        can_start = has_room and self._halt.why_not is None
         # When nothing starts any more, the instant at which something could have is long past.
         until = self._waiting.next_at if can_start and not (self._is_short or is_over) else math.inf
         if not self.in_flight:
@@ -201,7 +251,11 @@ class Pool:
         if self._fleet.is_hopeless:
             self._halt.end(End.NO_PROVIDER, self._fleet.why_hopeless)
             return
-        while self._free and self._has_room_for_answers() and self._patience.ends_at > now:
+        while (
+            self._free > self._idle
+            and self._has_room_for_answers()
+            and self._patience.ends_at > now
+        ):
             taken = self._waiting.take(now)
             self._reading.refill()
             if taken is None:
@@ -262,6 +316,8 @@ class Pool:
         return self._aftermath.conclude(assignment, outcome, began)
 
     def _why_not_send(self, assignment: Assignment) -> str | None:
-        if self._halt.why is not None or self._writer.failure is not None:
+        if self._writer.failure is not None:
             return "not sent: the run was stopped"
+        if (reason := self._halt.why_not) is not None:
+            return f"not sent: {reason}"
         return why_not_send(assignment.admission, self._clock.now())

@@ -83,6 +83,13 @@ class Publisher:
         self._publish_breakers()
         self._publish_cooldowns(now)
 
+    def forget_cooldown(self, name: str) -> None:
+        """Let no later run keep to a wait that was forgotten on a person's word."""
+        account = holder(self._fleet.providers[name].settings)
+        self._cooldowns.pop(account, None)
+        utc_us = self._clock.utc_us()
+        self._writer.submit(CooldownMemory(account=account, until=utc_us, noted_at=utc_us))
+
     def _state(self, name: str, condition: Condition, now: float) -> ProviderState:
         utc_us, until = self._clock.utc_us(), condition.until
         return ProviderState(

@@ -53,6 +53,8 @@ class RunResult(msgspec.Struct, kw_only=True):
     resume: str | None = None
     retry: str | None = None
     budget: Budget = msgspec.field(default_factory=lambda: Budget(None))
+    concurrency: int | None = None
+    """As an operator has set it; None: as the run began."""
 
     @classmethod
     def nothing(cls, exit_code: ExitCode, message: str) -> RunResult:
@@ -167,6 +169,7 @@ async def outcome_of(
         result.finished = board.finished
         result.elapsed_s = board.elapsed_s
         result.budget = board.budget
+        result.concurrency = board.concurrency
     result.exit_code, result.message = _verdict(result, signals, sent)
     return result
 

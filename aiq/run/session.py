@@ -23,9 +23,12 @@ from aiq.model import JobState
 from aiq.policy.budget import Budget
 from aiq.policy.retry import RetrySettings
 from aiq.policy.strategy import Strategy
+from aiq.policy.switch import Switch
 from aiq.redaction import Redactor
 from aiq.run.attempt import Sender
 from aiq.run.board import AttemptWatcher, Board
+from aiq.run.channel import Channel
+from aiq.run.control import Control, Engine, leave_off
 from aiq.run.deadlines import Deadlines
 from aiq.run.feed import Feed
 from aiq.run.fleet import Fleet, Prices, Transports, transports
@@ -46,7 +49,7 @@ from aiq.run.room import why_tight
 from aiq.run.signals import Signals
 from aiq.run.watch import Watch
 from aiq.run.work import Work
-from aiq.store import attempts, jobs, runs
+from aiq.store import attempts, controls, jobs, runs
 from aiq.store.db import Database
 from aiq.store.jobs import Load
 from aiq.store.runs import BegunRun
@@ -70,12 +73,13 @@ class Session:
         draw: Callable[[], float] = random.random,
         transports_of: Transports | None = None,
         watchers: Sequence[AttemptWatcher] = (),
+        channel: Channel | None = None,
     ) -> None:
         """
         Time, chance and the network are parameters; a whole run can be played without them.
 
         `draw` is uniform in 0..1; `transports_of` None is the real network; `watchers` are told of
-        every attempt.
+        every attempt; `channel` is how an operator reaches the run, None: not at all.
         """
         self._options = options
         self._settings = settings
@@ -85,6 +89,8 @@ class Session:
         self._transports = transports_of or transports(clock, environ)
         self._watchers = watchers
         self._signals = Signals(leave=observer.close)
+        self.control = Control(self._signals, clock, note=observer.note)
+        self._channel = channel
         self._watch = Watch(options.database, clock)
         self._intake = Intake(options, settings, observer=observer, clock=clock)
         self._redactor = Redactor([s for p in settings.providers for s in p.secrets])
@@ -131,6 +137,20 @@ class Session:
             database, pid=os.getpid(), host=socket.gethostname(), now_us=began_us
         )
         self._signals.heed()
+        self.control.enter(run)
+        async with self._reachable():
+            return await self._carry_out(database, run)
+
+    @contextlib.asynccontextmanager
+    async def _reachable(self) -> AsyncIterator[None]:
+        """Let an operator reach the run while the block runs, if there is a way."""
+        if self._channel is None:
+            yield
+            return
+        async with self._channel.open(self.control.obey):
+            yield
+
+    async def _carry_out(self, database: Database, run: BegunRun) -> RunResult:
         try:
             work = await self._intake.take(database, is_stopped=lambda: self._signals.is_stopped)
             return await self._work_through(database, work, run)
@@ -149,6 +169,7 @@ class Session:
         if not loads or work.only_requeue:
             return await outcome_of(database, work, signals=self._signals)
         fleet = self._fleet()
+        leave_off(fleet, await controls.switched_off(database))
         try:
             if await jobs.needs_model(database, work.scope):
                 settling = settle_models(fleet, work.overlays.values(), self._redactor)
@@ -230,6 +251,9 @@ class Session:
             candidates=tuple(
                 (p.name, p.resolve(flagged) or p.model) for p in fleet.providers.values()
             ),
+            disabled=frozenset(
+                name for name, p in fleet.providers.items() if p.standing.switch is not Switch.ON
+            ),
             strategy=self._settings.run.strategy,
             estimated_nano=None if estimated is None else estimated * taken // pending,
             budget_nano=budget.limit_nano,
@@ -270,6 +294,19 @@ class Session:
                 stop_because(str(writer.failure))
 
         writer.start(ended=ended)
+        self.control.begin(
+            Engine(
+                pool=pool,
+                board=board,
+                fleet=fleet,
+                publisher=publisher,
+                writer=writer,
+                database=database,
+                work=work,
+                concurrency=self._settings.run.concurrency,
+                config_file=self._settings.file,
+            )
+        )
         self._signals.tell(stop=stop, abort=pool.abort)
         watching = self._watch.beat(
             lambda lost: stop_because(f"{lost} was deleted or replaced"), self._observer.note
@@ -278,6 +315,7 @@ class Session:
             async with _beside(deadlines.beat(), self._show(board, publisher), watching):
                 end = await pool.run()
         finally:
+            self.control.end()
             publisher.publish_all()
             try:
                 await self._close(writer, run)

@@ -49,6 +49,11 @@ class Signals:
         """The exit status that says so."""
         return ExitCode.SIGINT if self.first is signal.SIGINT else ExitCode.SIGTERM
 
+    def stop_on_request(self) -> None:
+        """Do what the first SIGINT does; nothing if a signal came before."""
+        if self.first is None:
+            self._received(signal.SIGINT)
+
     def tell(self, *, stop: Callable[[], object], abort: Callable[[], object]) -> None:
         """From now on call these; at once if a signal came before."""
         self._stop, self._abort = stop, abort

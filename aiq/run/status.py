@@ -13,7 +13,7 @@ from aiq.errors import UnknownName
 from aiq.model import JobState, Kind
 from aiq.run.facts import ErrorGroup, ProviderFacts, error_groups
 from aiq.run.report import Ledger, provider_json, usd
-from aiq.store import attempts, providers, reading, runs
+from aiq.store import attempts, controls, providers, reading, runs
 from aiq.store.attempts import CandidateState
 from aiq.store.db import Database, open_for_reading
 from aiq.store.lock import is_held
@@ -56,6 +56,21 @@ class RunInfo(msgspec.Struct, frozen=True):
     pid: int
     host: str
     started_at: str
+    paused_since: str | None = None
+    """None: it sends."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Something that an operator told the newest run."""
+
+    at: str
+    command: str
+    argument: str | None
+
+    def __str__(self) -> str:
+        if self.argument is None:
+            return self.command
+        return f"{self.command}{'=' if self.command.startswith('set ') else ' '}{self.argument}"
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +83,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: dict[str, int]
     errors: tuple[ErrorGroup, ...]
     run: RunInfo | None
+    told: tuple[Told, ...] = ()
     now_us: int
 
     def to_json(self) -> dict[str, Any]:
@@ -96,6 +112,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
             ],
             "errors": [group.to_json() for group in self.errors],
             "run": msgspec.structs.asdict(self.run) if self.run else None,
+            "told": [msgspec.structs.asdict(one) for one in self.told],
         }
 
 
@@ -131,6 +148,8 @@ async def _read(database: Database, path: Path, batch: str | None, now_us: int) 
         ledger.add_latency(provider, ms, count)
     is_running = is_held(path)
     run = await runs.last_run(database) if is_running else None
+    paused_us = await controls.paused_since(database) if is_running else None
+    paused_since = None if paused_us is None else rfc3339(paused_us)
     return Status(
         db=str(path),
         batches=tuple(_batch(one, *costs.get(one.id, (0, 0))) for one in counts),
@@ -138,7 +157,11 @@ async def _read(database: Database, path: Path, batch: str | None, now_us: int) 
         providers=tuple(_facts(candidates, await providers.states(database), now_us)),
         in_flight=_in_flight(candidates) if is_running else {},
         errors=error_groups(await attempts.failures(database, wanted)),
-        run=RunInfo(run.pid, run.host, rfc3339(run.started_at)) if run else None,
+        run=RunInfo(run.pid, run.host, rfc3339(run.started_at), paused_since) if run else None,
+        told=tuple(
+            Told(rfc3339(one.at), one.command, one.argument)
+            for one in await controls.of_last_run(database)
+        ),
         now_us=now_us,
     )
 

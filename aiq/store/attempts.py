@@ -126,20 +126,23 @@ async def scope_sums(database: Database, scope: Scope) -> list[LedgerRow]:
     return [_ledger_row(row) for row in await database.rows(sql, scope_parameters(scope))]
 
 
-async def committed_nano(database: Database, batches: Sequence[int]) -> tuple[int, int]:
+async def committed_nano(
+    database: Database, batches: Sequence[int], *, before_run: int | None = None
+) -> tuple[int, int]:
     """
     Return what attempts of the batches have cost, or may have at most, in nano-dollars.
 
     The second number counts attempts that were, or may be, paid and of which neither is known.
+    `before_run` leaves out those of this run and later ones.
     """
-    row = await database.row(_COMMITTED, _batches(batches))
+    row = await database.row(_COMMITTED, {**_batches(batches), "before_run": before_run})
     return (row[0] or 0, row[1] or 0) if row else (0, 0)
 
 
 _COMMITTED = """
 SELECT sum(CASE billed WHEN 'yes' THEN coalesce(cost_nano, bound_nano) ELSE bound_nano END),
   sum(coalesce(CASE billed WHEN 'yes' THEN cost_nano END, bound_nano) IS NULL)
-FROM attempt WHERE attempt.billed IN ('yes', 'maybe')
+FROM attempt WHERE attempt.billed IN ('yes', 'maybe') AND coalesce(attempt.run_id < :before_run, 1)
   AND attempt.job_id IN (
     SELECT id FROM job WHERE batch_id IN (SELECT value FROM json_each(:batches)))
 """

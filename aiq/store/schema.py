@@ -166,7 +166,17 @@ BEGIN
 END;
 """
 
-MIGRATIONS = (_FIRST, _SECOND, TALLIES, _FOURTH, _FIFTH)
+_SIXTH = """
+CREATE TABLE control (                    -- what an operator told a run, or the database itself
+  id       INTEGER PRIMARY KEY,
+  run_id   INTEGER REFERENCES run,        -- NULL: no run was going
+  at       INTEGER NOT NULL,
+  command  TEXT    NOT NULL,
+  argument TEXT                           -- a provider, a number, or what jobs it was about
+) STRICT;
+"""
+
+MIGRATIONS = (_FIRST, _SECOND, TALLIES, _FOURTH, _FIFTH, _SIXTH)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 TABLES = (
@@ -176,6 +186,7 @@ TABLES = (
     "batch",
     "breaker",
     "candidate",
+    "control",
     "cooldown",
     "invalid_line",
     "job",

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
@@ -34,6 +34,9 @@ from aiq.store.writes import (
 Write: TypeAlias = (
     Lease | Settle | Reject | NewCandidate | ProviderState | BreakerMemory | CooldownMemory
 )
+
+Errand: TypeAlias = Callable[[Database], Awaitable[Any]]
+"""Other work on the writing connection, in transactions of its own."""
 
 GROUP_SIZE = 64
 GROUP_S = 0.020
@@ -70,6 +73,9 @@ class Writer:
         self._run_id = run_id
         self._committed = committed
         self._queue: deque[tuple[tuple[Write, ...], asyncio.Future[None] | None]] = deque()
+        self._errands: deque[tuple[int, Errand, asyncio.Future[Any]]] = deque()
+        """Each with the number of the last hand-in that comes before it."""
+        self._handed_in = self._taken = 0
         self._waiting = 0
         self._commit_s = 0.0
         self._arrived = asyncio.Event()
@@ -96,6 +102,21 @@ class Writer:
         self._enqueue(writes, done)
         return done
 
+    def run(self, errand: Errand) -> asyncio.Future[Any]:
+        """
+        Do other work when all that was handed in so far is committed; return what it returns.
+
+        What is handed in later may be committed before it. What it raises is the caller's matter:
+        writing goes on.
+        """
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self.failure is not None or self._task is None or self._task.done():
+            done.set_exception(_never_durable())
+            return done
+        self._errands.append((self._handed_in, errand, done))
+        self._arrived.set()
+        return done
+
     def _enqueue(self, writes: tuple[Write, ...], done: asyncio.Future[None] | None) -> None:
         for write in writes:
             if type(write) is Settle:
@@ -109,6 +130,7 @@ class Writer:
                 done.set_exception(_never_durable())
             return
         self._queue.append((writes, done))
+        self._handed_in += 1
         self._waiting += len(writes)
         self._arrived.set()
 
@@ -135,10 +157,23 @@ class Writer:
                 except BaseException as error:  # noqa: BLE001 - whatever it is, the run must stop
                     self._fail(error, writes, waiters)
                     return
-            if not self._queue:
+            await self._run_errands()
+            if not (self._queue or self._errands):
                 if self._closing:
                     return
                 self._arrived.clear()
+
+    async def _run_errands(self) -> None:
+        while self._errands and self._errands[0][0] <= self._taken:
+            _, errand, done = self._errands.popleft()
+            try:
+                result = await errand(self._database)
+            except Exception as error:  # noqa: BLE001 - whoever asked for it gets it
+                if not done.done():
+                    done.set_exception(error)
+            else:
+                if not done.done():
+                    done.set_result(result)
 
     async def _gather(self) -> None:
         """Let a group grow while writes keep arriving."""
@@ -160,6 +195,7 @@ class Writer:
             if _ends_one_of(begun, self._queue[0][0]):
                 break
             together, done = self._queue.popleft()
+            self._taken += 1
             for write in together:
                 writes.append(write)
                 if type(write) is Lease:
@@ -212,7 +248,9 @@ class Writer:
         self.failure = error
         self.kept = [*writes, *(write for together, _ in self._queue for write in together)]
         left = [done for _, done in self._queue if done is not None]
+        left += [done for _, _, done in self._errands]
         self._queue.clear()
+        self._errands.clear()
         for done in (*waiters, *left):
             if not done.done():
                 done.set_exception(_never_durable())

@@ -63,12 +63,40 @@ def test_a_reply_dearer_than_its_bound_ends_all_sending() -> None:
     assert not budget.reserve(0)
 
 
-@pytest.mark.parametrize(("limit", "bound"), [(None, 5), (None, None), (100, None)])
-def test_what_was_never_set_aside_changes_nothing(limit: int | None, bound: int | None) -> None:
-    """Without a limit, or for an attempt whose worst case nobody knew."""
-    budget = Budget(limit, committed_nano=40)
-    budget.settle(bound, Billed.YES, 7)
-    assert (budget.committed_nano, budget.reserved_nano, budget.is_overrun) == (40, 0, False)
+def test_without_a_limit_all_the_same_is_counted() -> None:
+    """So that one can be set at any time, and holds from then on."""
+    budget = Budget(None)
+    for bound in (30, 20, 10):
+        assert budget.reserve(bound)
+    budget.settle(30, Billed.YES, 31)
+    budget.settle(20, Billed.MAYBE, None)
+    assert (budget.committed_nano, budget.reserved_nano, budget.is_overrun) == (51, 10, False)
+    budget.limit(66)
+    assert [budget.reserve(bound) for bound in (6, 5)] == [False, True]
+    budget.limit(None)
+    assert budget.refused_nano is None
+    assert budget.reserve(1000)
+
+
+@pytest.mark.parametrize(
+    ("billed", "cost", "committed", "uncounted"),
+    [
+        (Billed.YES, 7, 7, 0),
+        (Billed.YES, None, 0, 1),
+        (Billed.MAYBE, None, 0, 1),
+        (Billed.NO, None, 0, 0),
+    ],
+)
+def test_what_has_no_worst_case(
+    billed: Billed, cost: int | None, committed: int, uncounted: int
+) -> None:
+    """Only its cost says what it took; where nobody knows that either, it is said how many."""
+    budget = Budget(None)
+    assert budget.reserve(None)
+    budget.limit(100)
+    budget.settle(None, billed, cost)
+    assert (budget.committed_nano, budget.uncounted) == (committed, uncounted)
+    assert (budget.reserved_nano, budget.is_overrun) == (0, False)
 
 
 def test_what_was_refused_is_remembered_and_changes_nothing() -> None:

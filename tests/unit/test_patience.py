@@ -81,3 +81,30 @@ def test_a_cooldown_of_an_earlier_run_is_trouble_from_the_start() -> None:
     assert patience.last_trouble == f"b: rate_limited: {said}"
     patience.note("c", outcome(Kind.OK), 3.0)
     assert patience.ends_at == math.inf
+
+
+def test_time_in_which_a_person_keeps_it_from_sending_is_left_out() -> None:
+    """Trouble from before goes on where it stood; while held, patience never ends."""
+    patience = noted(5.0, Kind.CONNECT)
+    patience.hold(2.0)
+    patience.hold(3.0)
+    assert patience.ends_at == math.inf
+    patience.go_on(102.0)
+    assert patience.ends_at == 1.0 + 5.0 + 100.0
+
+
+def test_trouble_that_begins_while_held_counts_from_the_end_of_it() -> None:
+    patience = Patience(5.0)
+    patience.hold(2.0)
+    patience.note("a", outcome(Kind.CONNECT), 10.0)
+    patience.go_on(50.0)
+    assert patience.ends_at == 55.0
+    patience.go_on(60.0)
+    assert patience.ends_at == 55.0
+
+
+def test_held_without_trouble_is_no_trouble() -> None:
+    patience = Patience(5.0)
+    patience.hold(2.0)
+    patience.go_on(50.0)
+    assert patience.ends_at == math.inf

@@ -1,0 +1,266 @@
+"""
+Carries out what an operator tells a run: policy decides, this moves the parts and writes it down.
+
+One order at a time. What it changes is in force before it is recorded, and it is recorded before
+the operator is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import NamedTuple
+
+from aiq.clock import Clock, rfc3339
+from aiq.errors import Refused
+from aiq.model import NANO_PER_USD
+from aiq.policy.control import (
+    Change,
+    Command,
+    Disable,
+    Enable,
+    Nothing,
+    Pause,
+    ProviderState,
+    Refusal,
+    Reset,
+    Resume,
+    SetBudget,
+    SetConcurrency,
+    Situation,
+    Stop,
+    argument,
+    decide,
+    verb,
+)
+from aiq.policy.switch import Switch
+from aiq.run.board import Board, Snapshot
+from aiq.run.fleet import Fleet, Provider
+from aiq.run.funds import refuse_unbounded
+from aiq.run.pool import Pool
+from aiq.run.protocol import Order, ProviderReport, Reply, RunReport, Status
+from aiq.run.publisher import Publisher
+from aiq.run.signals import Signals
+from aiq.run.work import Work
+from aiq.store import attempts, controls
+from aiq.store.db import Database
+from aiq.store.runs import BegunRun
+from aiq.store.writer import Writer
+
+
+class Engine(NamedTuple):
+    """What of a run that sends an operator can move."""
+
+    pool: Pool
+    board: Board
+    fleet: Fleet
+    publisher: Publisher
+    writer: Writer
+    database: Database
+    """For reading; what is written goes through the writer."""
+    work: Work
+    concurrency: int
+    config_file: str
+
+
+class Control:
+    """What an operator can tell one run."""
+
+    def __init__(self, signals: Signals, clock: Clock, *, note: Callable[[str], None]) -> None:
+        self._signals = signals
+        self._clock = clock
+        self._note = note
+        self._turn = asyncio.Lock()
+        self._run: BegunRun | None = None
+        self._engine: Engine | None = None
+
+    def enter(self, run: BegunRun) -> None:
+        """From now on there is a run, which reads its files; it can be stopped."""
+        self._run = run
+
+    def begin(self, engine: Engine) -> None:
+        """From now on it sends."""
+        self._engine = engine
+
+    def end(self) -> None:
+        """From now on nothing more is sent, and nothing more can be written down."""
+        self._engine = None
+
+    async def obey(self, order: Order) -> Reply:
+        """
+        Carry an order out and return what came of it.
+
+        Raises:
+            Refused: it cannot be done, and why.
+            StoreError: it is done and could not be written down.
+        """
+        if isinstance(order, Status):
+            return Reply(report=self._report())
+        async with self._turn:
+            return Reply(said=await self._carry_out(order))
+
+    async def _carry_out(self, command: Command) -> str:
+        engine = self._engine
+        if engine is None:
+            return self._without_engine(command)
+        if isinstance(command, SetBudget) and command.limit_nano is not None:
+            await self._count_all(engine)
+        match decide(command, self._situation(engine)):
+            case Refusal(said, hint):
+                raise Refused(said, hint=hint)
+            case Nothing(said):
+                return said
+            case Change(said):
+                self._move(command, engine)
+        self._note(f"`aiq ctl`: {said}")
+        engine.publisher.publish_all()
+        await engine.writer.run(
+            partial(
+                controls.record,
+                run_id=self._run.id if self._run else None,
+                at=self._clock.utc_us(),
+                command=verb(command),
+                argument=argument(command),
+            )
+        )
+        return said
+
+    def _without_engine(self, command: Command) -> str:
+        if not isinstance(command, Stop):
+            doing = "stopping" if self._signals.is_stopped else "reading its prompts, or ending"
+            raise Refused(
+                f"the run takes no commands now: it is {doing}", hint="try again in a moment"
+            )
+        if self._signals.is_stopped:
+            return "the run is stopping already"
+        self._signals.stop_on_request()
+        return "stopping: nothing was sent yet"
+
+    def _situation(self, engine: Engine) -> Situation:
+        budget = engine.board.budget
+        return Situation(
+            providers=tuple(
+                ProviderState(name, one.standing.switch, one.standing.why_refused)
+                for name, one in engine.fleet.providers.items()
+            ),
+            concurrency=engine.pool.concurrency,
+            most=engine.concurrency,
+            in_flight=engine.pool.in_flight,
+            is_paused=engine.pool.is_paused,
+            is_stopping=self._signals.is_stopped,
+            budget_nano=budget.limit_nano,
+            committed_nano=budget.committed_nano,
+            reserved_nano=budget.reserved_nano,
+        )
+
+    def _move(self, command: Command, engine: Engine) -> None:
+        pool, board = engine.pool, engine.board
+        match command:
+            case Stop():
+                self._signals.stop_on_request()
+            case Pause():
+                pool.pause()
+            case Resume():
+                pool.resume()
+            case SetConcurrency(jobs):
+                pool.limit(jobs)
+                board.concurrency = jobs
+            case SetBudget(limit_nano):
+                board.budget.limit(limit_nano)
+                pool.operated()
+            case Disable(name):
+                _switch(engine, name, Switch.OFF)
+            case Enable(name):
+                _switch(engine, name, Switch.ON)
+            case Reset(name):
+                _provider(engine, name).standing.start_over()
+                engine.publisher.forget_cooldown(name)
+                pool.operated()
+        board.is_paused = pool.is_paused
+
+    async def _count_all(self, engine: Engine) -> None:
+        """
+        Make a run fit for a budget that began without one: it has counted its own attempts only.
+
+        Raises:
+            Refused: a provider is such that a budget cannot bound it.
+        """
+        budget = engine.board.budget
+        if budget.limit_nano is None:
+            await refuse_unbounded(engine.database, engine.work, engine.fleet, engine.config_file)
+            engine.fleet.require_prices()
+        if not engine.board.counts_earlier:
+            earlier, uncounted = await attempts.committed_nano(
+                engine.database,
+                engine.work.scope.batches,
+                before_run=self._run.id if self._run else None,
+            )
+            engine.board.counts_earlier = True
+            budget.committed_nano += earlier
+            if uncounted := uncounted + budget.uncounted:
+                self._note(
+                    f"the budget cannot count {uncounted:,} earlier attempts of unknown cost"
+                )
+
+    def _report(self) -> RunReport:
+        run = self._run
+        if run is None:
+            raise Refused("the run has not begun", hint="try again in a moment")
+        started_at = rfc3339(run.started_at)
+        if self._engine is None:
+            phase = "stopping" if self._signals.is_stopped else "reading"
+            return RunReport(pid=run.pid, started_at=started_at, phase=phase)
+        snapshot = self._engine.board.snapshot()
+        return RunReport(
+            pid=run.pid,
+            started_at=started_at,
+            phase=_phase(snapshot),
+            batches=tuple(batch.name for batch in self._engine.work.batches),
+            total=snapshot.total,
+            succeeded=snapshot.succeeded,
+            failed=snapshot.failed,
+            pending=snapshot.pending,
+            in_flight=snapshot.in_flight,
+            concurrency=self._engine.pool.concurrency,
+            rate_per_s=round(snapshot.rate_per_s, 2),
+            budget_usd=_usd(snapshot.budget_nano),
+            committed_usd=_usd(snapshot.committed_nano) or 0.0,
+            providers=tuple(
+                ProviderReport(
+                    name=view.name,
+                    status=view.condition.status.value,
+                    reason=view.condition.reason,
+                    next_try_s=view.next_try_s,
+                    in_flight=view.in_flight,
+                    limit=view.limit,
+                )
+                for view in snapshot.providers
+            ),
+        )
+
+
+def leave_off(fleet: Fleet, switched_off: Collection[str]) -> None:
+    """Keep out whom an operator has switched off in an earlier run, or between runs."""
+    for name, provider in fleet.providers.items():
+        if name in switched_off:
+            provider.standing.switch = Switch.LEFT_OFF
+
+
+def _switch(engine: Engine, name: str, switch: Switch) -> None:
+    _provider(engine, name).standing.switch = switch
+    engine.pool.operated()
+
+
+def _provider(engine: Engine, name: str) -> Provider:
+    return engine.fleet.providers[name]
+
+
+def _phase(snapshot: Snapshot) -> str:
+    if snapshot.is_draining:
+        return "stopping"
+    return "paused" if snapshot.is_paused else "sending"
+
+
+def _usd(nano: int | None) -> float | None:
+    return None if nano is None else nano / NANO_PER_USD
