@@ -18,6 +18,7 @@ from aiq.cli.command import Application, as_help, command
 from aiq.cli.control_options import ControlOptions
 from aiq.cli.failure import Failure
 from aiq.cli.health_options import DoctorOptions, MonitorOptions, ProbeOptions
+from aiq.cli.history_options import ReportOptions
 from aiq.cli.options import (
     CheckOptions,
     ExportOptions,
@@ -200,6 +201,20 @@ def show(options: ShowOptions, _failure: Failure) -> int:
     from aiq.cli.job import show_job
 
     return show_job(options)
+
+
+@command(app, ReportOptions, name="report", exit_status=_READ_STATUS)
+def report(options: ReportOptions, _failure: Failure) -> int:
+    """
+    Write one page that shows what happened, for a browser.
+
+    Totals, rate and cost over time, latency and availability of every provider, errors, failures
+    with samples, the slowest and dearest jobs. The page holds all that it needs and asks nothing of
+    any network. Works while a run is going. Needs the extra `report`.
+    """
+    from aiq.cli.report import write_report
+
+    return write_report(options)
 
 
 @command(app, CheckOptions, name="check", exit_status=_CHECK_STATUS)

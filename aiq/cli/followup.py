@@ -23,6 +23,7 @@ _PLACES = {
     "retry-failed": ("db", "config"),
     "export": ("db", "config"),
     "show": ("db",),
+    "report": ("db", "config"),
     "status": ("db",),
     "check": ("config",),
     "init": ("config",),

@@ -110,6 +110,15 @@ async def unfinished(path: Path, batch: str | None) -> int:
 _FILE_ENDS = ("", "-wal", "-shm", ".lock")
 
 
+async def files_of(path: Path) -> list[Path]:
+    """Return the files of a database that nothing may replace; raises as `export` does."""
+    database = await open_for_reading(path)
+    try:
+        return await _own_files(database)
+    finally:
+        await database.close()
+
+
 async def _own_files(database: Database) -> list[Path]:
     """Return both databases with the files beside them, and every prompt file that is known."""
     own = (database.path, health_path(database.path))

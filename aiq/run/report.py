@@ -64,6 +64,18 @@ class Histogram:
                 return min(max(middle, self.minimum), self.maximum)
         return self.maximum
 
+    def bins(self, merged: int) -> list[tuple[float, int]]:
+        """Return (lower edge in ms, count) of so many buckets at a time, without gaps between."""
+        if not self._buckets:
+            return []
+        counts: dict[int, int] = {}
+        for bucket, count in self._buckets.items():
+            counts[bucket // merged] = counts.get(bucket // merged, 0) + count
+        return [
+            (_LOWEST_MS * _GROWTH ** (n * merged), counts.get(n, 0))
+            for n in range(min(counts), max(counts) + 1)
+        ]
+
     def to_json(self) -> dict[str, float | None]:
         """Return mean, percentiles and maximum in milliseconds."""
         if not self.count:

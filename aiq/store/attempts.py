@@ -37,6 +37,7 @@ class Failures(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     message: str | None
     job_key: str | bytes
+    job_id: int
 
 
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,8 +256,15 @@ async def scope_failures(database: Database, scope: Scope) -> list[Failures]:
 
 def _grouped(rows: Sequence[Row]) -> list[Failures]:
     return [
-        Failures(kind=kind, provider=provider, count=count, message=message, job_key=key)
-        for kind, provider, count, message, key, _ in rows
+        Failures(
+            kind=kind,
+            provider=provider,
+            count=count,
+            message=message,
+            job_key=key,
+            job_id=job_id,
+        )
+        for kind, provider, count, message, key, job_id in rows
     ]
 
 

@@ -167,6 +167,14 @@ async def job_by_id(database: Database, job_id: int) -> FinishedJob | None:
     return _finished(row) if row else None
 
 
+async def batch_of_job(database: Database, job_id: int) -> str:
+    """Return the name of the batch that a job is in."""
+    row = await database.row(
+        "SELECT name FROM batch WHERE id = (SELECT batch_id FROM job WHERE id = ?)", (job_id,)
+    )
+    return str(row[0]) if row else ""
+
+
 async def find_jobs(database: Database, key: str | bytes, batch: str | None) -> list[FoundJob]:
     """Return the jobs with this key, in one batch or in all."""
     rows = await database.rows(

@@ -63,6 +63,8 @@ def test_policy_reads_no_clock_and_rolls_no_dice(path: Path) -> None:
         ("aiosqlite", {"store/db.py"}),
         ("filelock", {"store/lock.py"}),
         ("genai_prices", {"run/price_table.py"}),
+        ("jinja2", {"cli/page/render.py"}),
+        ("plotly", {"cli/page/render.py"}),
     ],
 )
 def test_each_library_has_one_door(library: str, door: set[str]) -> None:

@@ -114,10 +114,14 @@ def _commands(directory: Path, jobs: int, rounds: int) -> list[Row]:
     again = _run(directory)
     assert again.json()["requests"] == 0, again.text
     status = [aiq(directory, "status", "--json").whole_s for _ in range(rounds)]
+    report = aiq(directory, "report", "-o", "report.html")
     return [
         at_most(f"a rerun of {jobs:,} finished jobs, s", 10, again.whole_s),
         told("its CPU and memory", f"{again.cpu_s:.1f} s, {again.peak_mb:.0f} MB"),
         at_most("`status`, s", 0.5, statistics.median(status)),
+        at_most("`report`, s", 10, report.whole_s),
+        told("its CPU and memory", f"{report.cpu_s:.1f} s, {report.peak_mb:.0f} MB"),
+        at_most("`report`, the page, MB", 6, (directory / "report.html").stat().st_size / 1e6),
     ]
 
 

@@ -17,6 +17,7 @@ COMMANDS = (
     "retry-failed",
     "export",
     "show",
+    "report",
     "check",
     "probe",
     "doctor",

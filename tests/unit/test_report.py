@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -178,3 +179,18 @@ def test_a_rate_meter_forgets_what_is_over() -> None:
     for second in range(10_000):
         meter.add(float(second), 1)
     assert len(meter._counts) <= 12
+
+
+@pytest.mark.parametrize("merged", [1, 8])
+def test_bins_count_everything_once_without_a_gap(merged: int) -> None:
+    """Each begins where the one before ends, and none lies beside what it counts."""
+    histogram = Histogram()
+    for ms, count in ((0.01, 1), (3.0, 2), (3.1, 1), (250.0, 4)):
+        histogram.add(ms, count)
+    bins = histogram.bins(merged)
+    assert sum(count for _, count in bins) == histogram.count
+    edges = [edge for edge, _ in bins]
+    for lower, upper in itertools.pairwise(edges):
+        assert upper / lower == pytest.approx(1.02**merged)
+    assert edges[-1] <= 250.0 < edges[-1] * 1.02**merged * 1.001
+    assert Histogram().bins(merged) == []
