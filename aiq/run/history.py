@@ -12,12 +12,11 @@ from pathlib import Path
 
 import msgspec
 
-from aiq.model import Endpoint
+from aiq.model import Endpoint, shown_key
 from aiq.prompts.shapes import BadLine, parse
 from aiq.run.damage import checked
 from aiq.run.export import content_of
 from aiq.run.facts import ErrorGroup, error_groups
-from aiq.run.job import shown_key
 from aiq.run.status import Status, read_status
 from aiq.run.timeline import Timeline, Trouble, medians, slice_width, timeline, troubles
 from aiq.store import attempts, batches, history, reading
