@@ -181,6 +181,7 @@ class _Work:
                     observer=Several(observer, watch.observer) if watch.observer else observer,
                     clock=clock,
                     environ=environ,
+                    watchers=watch.watchers,
                     channel=Channel(self._options.db, environ, tell=tell),
                 ).run()
                 watch.ended(result)

@@ -1,25 +1,27 @@
 """
-A run with its alerts: an observer to give it, and how it ended to be told.
+A run with its alerts: who is to watch it, and how it ended to be told.
 
     async with watched(settings, ...) as watch:
-        result = await Session(..., observer=Several(view, watch.observer)).run()
+        observer = Several(view, watch.observer)
+        result = await Session(..., observer=observer, watchers=watch.watchers).run()
         watch.ended(result)
 
-Without `[alerts]` there is no observer and nothing is done. An observer that fails is dropped with
-one sentence, like any view. Whoever judges the latency of single attempts joins
-`Session(watchers=...)`, which are called with provider, kind and latency of each attempt settled.
+Without `[alerts]` nobody watches and nothing is done. An observer that fails is dropped with one
+sentence, like any view.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from aiq.clock import Clock
 from aiq.config import Settings
 from aiq.run.alerts.dispatch import Alerts
+from aiq.run.alerts.latencies import LatencyWatch
 from aiq.run.alerts.opening import open_alerts
 from aiq.run.alerts.run_events import RunEvents
+from aiq.run.board import AttemptWatcher
 from aiq.run.fleet import Transports
 from aiq.run.observer import Guarded, Observer
 from aiq.run.result import RunResult
@@ -28,8 +30,11 @@ from aiq.run.result import RunResult
 class Watched:
     """What a run is observed by; `events` None: nobody is to be told anything."""
 
-    def __init__(self, alerts: Alerts, events: RunEvents | None) -> None:
+    def __init__(
+        self, alerts: Alerts, events: RunEvents | None, watchers: Sequence[AttemptWatcher]
+    ) -> None:
         self.alerts = alerts
+        self.watchers = watchers
         self._events = events
         self.observer: Observer | None = None if events is None else Guarded(events)
 
@@ -68,10 +73,11 @@ async def watched(
         model=model,
         transports_of=transports_of,
     ) as alerts:
-        events = None
+        watch = Watched(alerts, None, ())
         if settings.alerts is not None:
             events = RunEvents(alerts.raise_alert, settings.alerts, clock)
-        watch = Watched(alerts, events)
+            latencies = LatencyWatch(alerts.raise_alert, settings.monitor, clock)
+            watch = Watched(alerts, events, (latencies,))
         try:
             yield watch
         except Exception as error:
