@@ -25,7 +25,7 @@ import msgspec
 from aiq.config import ProviderSettings, Settings
 from aiq.errors import AiqError, ExitCode
 from aiq.model import NANO_PER_USD
-from aiq.run.board import Snapshot
+from aiq.run.board import AttemptWatcher, Snapshot
 from aiq.run.options import Requeue, RunOptions
 from aiq.run.result import RunResult
 from aiq.run.session import Session
@@ -109,7 +109,9 @@ class Life:
             budget_nano=None if budget is None else round(budget * NANO_PER_USD),
         )
         self._chance = random.Random(f"{scenario.seed} process")
-        self._clock = VirtualClock()
+        self.clock = VirtualClock()
+        self.watchers: list[AttemptWatcher] = []
+        """Who is told of every attempt of every process."""
         self._longest_s = LONGEST_S
         self._prompts = directory / "prompts.jsonl"
         self._write_prompts()
@@ -164,9 +166,7 @@ class Life:
         after = self._last_attempt()
         bill.begin_process(remembered_until=self._remembered_until())
         loop = VirtualLoop(self.now)
-        hand = _Hand(
-            loop, blows, self._clock, longest_s=self._longest_s, commit_s=scenario.commit_s
-        )
+        hand = _Hand(loop, blows, self.clock, longest_s=self._longest_s, commit_s=scenario.commit_s)
 
         def way(settings: ProviderSettings) -> httpx.AsyncBaseTransport:
             return Wire(self.servers[settings.name], bill, hand.power, scenario.poison)
@@ -176,11 +176,12 @@ class Life:
             Settings(
                 run=scenario.run, defaults={}, providers=scenario.providers, path=None, notes=()
             ),
-            observer=Recorder() if requeue else Witness(bill, hand.power, self._clock),
-            clock=self._clock,
+            observer=Recorder() if requeue else Witness(bill, hand.power, self.clock),
+            clock=self.clock,
             environ={},
             draw=self._chance.random,
             transports_of=way,
+            watchers=self.watchers,
         )
         began = self.now
         before = set(self.database.parent.iterdir())
