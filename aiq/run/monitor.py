@@ -152,17 +152,18 @@ class Monitor:
         await self._looked.wait()
 
     async def _watch(self, provider: ProviderSettings) -> None:
-        monitor, began = self._settings.monitor, self._clock.now()
-        slot, late = 0, 0.0
+        monitor = self._settings.monitor
+        await self._examine(provider, is_first=True)
+        began, slot = self._clock.now(), 1
         while True:
-            at = began + (slot + late) * monitor.interval_s
+            at = began + (slot + monitor.jitter * self._draw()) * monitor.interval_s
             await self._clock.sleep(max(at - self._clock.now(), 0.0))
             present = int((self._clock.now() - began) / monitor.interval_s)
             if present > slot:
                 self._tell_missed(provider.name, present - slot)
-                slot = present
-            await self._examine(provider, is_first=slot == 0)
-            slot, late = slot + 1, monitor.jitter * self._draw()
+            slot = max(present, slot)
+            await self._examine(provider, is_first=False)
+            slot += 1
 
     def _tell_missed(self, name: str, count: int) -> None:
         times = "an interval" if count == 1 else f"{count:,} intervals"
