@@ -35,6 +35,9 @@ from aiq.store.writes import ProviderState
 REFRESH_S = 1.0
 """Between two pictures, so that ages count up."""
 
+BESIDE_S = 5.0
+"""Between two looks at what a run beside has published."""
+
 _SENTENCE = 1000
 _DAY_S = 86_400
 
@@ -65,6 +68,7 @@ class _Watch:
         self._picture = Picture(self._console) if is_live else None
         self._noted: set[str] = set()
         self._in_run: Mapping[str, ProviderState] = {}
+        self._beside_at = self._clock.now()
         self._file: HealthFile | None = None
         probe = Probe(
             settings,
@@ -154,7 +158,9 @@ class _Watch:
 
     async def _show(self) -> None:
         if self._picture is not None:
-            self._in_run = await seen_by_run(self._options.db)
+            if self._clock.now() >= self._beside_at:
+                self._beside_at = self._clock.now() + BESIDE_S
+                self._in_run = await seen_by_run(self._options.db)
             width, height = self._console.size
             self._picture.show(frame(self._view(), width=width, height=height))
 

@@ -147,9 +147,9 @@ class Monitor:
             raise group.exceptions[0] from None  # the first ends the others
 
     async def looked(self) -> None:
-        """Wait until a provider has been looked at."""
-        self._looked.clear()
+        """Wait until a provider has been looked at since the last time that this returned."""
         await self._looked.wait()
+        self._looked.clear()
 
     async def _watch(self, provider: ProviderSettings) -> None:
         monitor = self._settings.monitor
