@@ -64,8 +64,7 @@ class _Watch:
         self._settings = settings
         self._clock = Clock()
         self._console = streams.console(sys.stderr)
-        is_live = streams.is_live_terminal() and not (options.no_progress or options.once)
-        self._picture = Picture(self._console) if is_live else None
+        self._picture = Picture(self._console) if _is_live(options) else None
         self._noted: set[str] = set()
         self._in_run: Mapping[str, ProviderState] = {}
         self._beside_at = self._clock.now()
@@ -202,3 +201,9 @@ class _Watch:
     def _leave(self) -> None:
         if self._picture is not None:
             self._picture.take_away()
+
+
+def _is_live(options: MonitorOptions) -> bool:
+    """Whether there is a live table: not where objects would be written right through it."""
+    is_wanted = not (options.no_progress or options.once)
+    return is_wanted and streams.is_live_terminal() and not (options.json and sys.stdout.isatty())

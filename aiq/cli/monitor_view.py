@@ -96,7 +96,8 @@ def _incident(one: Watched, now_us: int) -> Text:
     """Return the last alert, else the last time that it could not be used."""
     if one.incident is not None:
         age = _ago(now_us - round(one.incident.at * 1e6))
-        return Text(f"{one.incident.title}, {age}", _STYLES[one.incident.level])
+        lasts = one.matter is not None
+        return Text(f"{one.incident.title}, {age}", _STYLES[one.incident.level] if lasts else "")
     failed = [past for past in one.health.past if past.status not in USABLE]
     if not failed:
         return Text(figures.NONE)

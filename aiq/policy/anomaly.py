@@ -114,7 +114,7 @@ class Detector:
             level=ended.level,
             provider=self._provider,
             title=ended.sign.value,
-            detail=f"over after {duration(now - ended.began_at)}: {ended.detail}",
+            detail=f"after {duration(now - ended.began_at)}: {ended.detail}",
             is_recovery=True,
         )
 

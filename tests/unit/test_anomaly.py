@@ -218,7 +218,7 @@ def test_three_failures_in_a_row_are_down_and_three_answers_are_up() -> None:
     assert watch.told(FAIL) == [("down", CRITICAL, "begun")]
     assert watch.told(FAIL, FAIL, *took(800, 800)) == []
     [over] = watch.details(*took(800))
-    assert over == "over after 5 minutes: it answers again"
+    assert over == "after 5 minutes: it answers again"
 
 
 def test_a_failure_now_and_then_is_not_down() -> None:
