@@ -90,8 +90,8 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """
     `[monitor]`: how often `monitor` looks, and what it takes for out of the ordinary.
 
-    Latencies are compared by their logarithms, because they are skewed: a score of 3 in
-    milliseconds is an alarm every fifteenth answer, and in logarithms what it is meant to be.
+    Latencies are compared by their logarithms, because they are skewed: in milliseconds a score of
+    3 is nothing rare, in logarithms it is what it is meant to be.
     """
 
     interval_s: Annotated[float, msgspec.Meta(ge=0.1, le=86_400)] = 60.0

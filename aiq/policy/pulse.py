@@ -1,8 +1,8 @@
 """
 The latencies of a run as a series: of thousands of answers a second, the median of each interval.
 
-One answer in a batch is long because its prompt is, and at five hundred a second three such in a
-row come by chance every few minutes. The median of an interval moves when the provider does. So a
+An answer in a batch is long because its prompt is, and at hundreds a second three such in a row
+come by chance again and again. The median of an interval moves when the provider does. So a
 detector sees a run as it sees probes, one value now and then, and its numbers mean the same.
 """
 

@@ -197,7 +197,7 @@ class Monitor:
         self, provider: ProviderSettings, seen: ProviderHealth, checked_at: int
     ) -> Detector:
         """Return the detector of a series; a new one is shown what was seen of it before."""
-        series = (seen.base_url, seen.model, seen.depth)
+        series = (seen.base_url, seen.wanted, seen.depth)
         known = self._detectors.get(provider.name)
         if known is not None and known[0] == series:
             return known[1]

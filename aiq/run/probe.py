@@ -34,6 +34,9 @@ class ProviderHealth(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     base_url: str
     model: str | None
+    """The one that was asked; of a local server without a configured one, its only one."""
+    wanted: str | None
+    """The one that was to be asked; None: whichever it has, known only while it answers."""
     depth: Level
     """How deep it was to be looked at."""
     status: Status
@@ -181,6 +184,7 @@ class Probe:
             environ=self._environ,
         )
         depth = self._depth(provider.settings.probe.level)
+        wanted = examination.model
         levels = await examination.levels(depth)
         verdict = health.verdict(levels)
         model = examination.model
@@ -189,6 +193,7 @@ class Probe:
             kind=provider.settings.kind,
             base_url=provider.settings.base_url,
             model=model and self._redactor.text(model),  # keys have been pasted in odd places
+            wanted=wanted and self._redactor.text(wanted),
             depth=depth,
             status=verdict.status,
             reason=verdict.reason,
@@ -201,7 +206,7 @@ def _row(found: ProviderHealth, checked_at: int) -> ProbeRow:
     return ProbeRow(
         provider=found.name,
         base_url=found.base_url,
-        model=found.model or "",
+        model=found.wanted or "",
         level=found.depth,
         checked_at=checked_at,
         status=found.status.value,

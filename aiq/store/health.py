@@ -34,7 +34,7 @@ CREATE TABLE probe (
   id         INTEGER PRIMARY KEY,         -- order of probing
   provider   TEXT    NOT NULL,
   base_url   TEXT    NOT NULL,
-  model      TEXT    NOT NULL,            -- '': none was asked for
+  model      TEXT    NOT NULL,            -- '': whichever it has
   level      INTEGER NOT NULL CHECK (level BETWEEN 1 AND 4),
   checked_at INTEGER NOT NULL,            -- microseconds since the epoch, UTC
   status     TEXT    NOT NULL

@@ -7,7 +7,7 @@ import functools
 import pytest
 
 from aiq.policy.alert import AlertLevel
-from tests.anomalies.__main__ import row
+from tests.anomalies.__main__ import main, row
 from tests.anomalies.score import played
 from tests.anomalies.series import Series, all_series
 
@@ -34,3 +34,10 @@ def test_what_is_found_and_what_is_not_there(name: str) -> None:
 def test_a_series_is_the_same_each_time() -> None:
     first, again = (list(all_series(50)) for _ in range(2))
     assert first == again
+
+
+def test_the_command_prints_a_row_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+    main(samples=100)
+    heading, rule, *rows = capsys.readouterr().out.splitlines()
+    assert {line.count("|") for line in (heading, rule, *rows)} == {8}
+    assert len(rows) == len(list(all_series(1)))

@@ -19,7 +19,7 @@ from tests.support.replies import Reply, Seen
 
 KEY = "sk-test-4711-0815-abcdef"
 CLOSED = "http://127.0.0.1:1/v1"
-QUICK_S, SICK_S = 0.03, 0.6
+QUICK_S, SICK_S = 0.0225, 0.45
 LISTED = Reply.json({"object": "list", "data": [{"id": "m"}]})
 MONITOR = """
 [monitor]
@@ -90,7 +90,7 @@ async def test_one_of_three_sickens_and_recovers(tmp_path: Path) -> None:
             with (tmp_path / "aiq.toml").open("a") as config:
                 config.write(MONITOR)
             running = await place.start(
-                "monitor", "--json", "--interval", "1", "--health-file", "health.json"
+                "monitor", "--json", "--interval", "1.2", "--health-file", "health.json"
             )
             await state(file, "b", lambda one: one["history"]["probes"] >= 6)
             b.load(after(SICK_S))
@@ -104,7 +104,7 @@ async def test_one_of_three_sickens_and_recovers(tmp_path: Path) -> None:
             ended = await running.ended()
     assert ended.code == 130
     assert events(running, "b") == SICKENING + RECOVERING
-    assert ended.text.startswith("watching 3 providers every 1 s; 259,200 tiny requests a day")
+    assert ended.text.startswith("watching 3 providers every 1.2 s; 216,000 tiny requests a day")
     told = [json.loads(line) for line in ended.out.splitlines()]
     assert all(set(one) == KEYS for one in told)
     assert "HTTP 500" in told[3]["detail"]

@@ -371,3 +371,13 @@ async def test_a_provider_without_its_key_is_disabled_and_the_others_are_asked(
     told = [(one.status, one.reason) for one in found.providers]
     assert told[0] == (Status.DISABLED, "UNSET is not set")
     assert told[1][0] is Status.HEALTHY
+
+
+async def test_a_server_with_a_model_of_its_own_has_one_history(tmp_path: Path) -> None:
+    """Also while it is down, and nobody can know which model it has."""
+    async with FaultServer(split(get=listing("own"))) as server:
+        watch = prober(tmp_path, a={"server": server, "model": None})
+        up = (await watch.round()).providers[0]
+    down = (await watch.round()).providers[0]
+    assert (up.model, down.model) == ("own", None)
+    assert [past.status for past in down.past] == ["healthy", "unhealthy"]

@@ -38,6 +38,7 @@ def watched(name: str = "a", status: Status = Status.HEALTHY, **fields: Any) -> 
         kind="openai",
         base_url="http://127.0.0.1/v1",
         model="m",
+        wanted="m",
         depth=Level.LATENCY,
         status=status,
         reason="answered in 5 ms" if status is Status.HEALTHY else "server error",
