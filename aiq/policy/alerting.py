@@ -131,12 +131,12 @@ class Alerting:
 
     def _recover(self, alert: Alert) -> bool:
         """
-        End what was told under the same title; under no such title, all of the provider.
+        End what was told of the provider under the same title, at whatever level.
 
         Where nothing was told there is nothing to end, and nobody is told.
         """
-        own = [key for key in self._told if key[0] == alert.provider]
-        over = [key for key in own if key[2] == alert.title] or (own if alert.provider else [])
+        same = (alert.provider, alert.title)
+        over = [key for key in self._told if (key[0], key[2]) == same]
         for key in over:
             del self._told[key]
         if over:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,25 @@ async def test_the_end_of_a_run_is_told_and_no_secret_stays(tmp_path: Path) -> N
         assert not health_path(place.db).exists()
         assert SECRET not in dead.text
         assert not any(SECRET.encode() in kept for kept in contents(tmp_path).values())
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)])
+async def test_a_hanging_webhook_takes_nothing_from_the_end_of_a_run(
+    tmp_path: Path, numbers: tuple[signal.Signals, ...]
+) -> None:
+    """A signal that comes while the last message is waited for still leaves the summary."""
+    server = FaultServer(Reply(delay_s=0.01))
+    async with FaultServer(Reply.hang()) as hook, server, Workplace(tmp_path, a=server) as place:
+        alerts(place, f'webhook = "{hook.root}"')
+        running = await place.start("run", place.write(prompts(20_000)))
+        await server.seen(5)
+        for count, number in enumerate(numbers):
+            await hook.seen(count)
+            running.send(number)
+        ended = await running.ended()
+    assert ended.code == (130 if signal.SIGINT in numbers else 143)
+    assert "note: 1 message(s) of alerts were not delivered to webhook" in ended.text
+    assert "resume   aiq run " in ended.text
 
 
 async def test_without_a_command_the_group_shows_its_help(tmp_path: Path) -> None:

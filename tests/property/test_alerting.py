@@ -64,8 +64,7 @@ def test_nothing_is_told_twice_unless_it_was_over(history: list[tuple[float, Ale
             one = item.alert
             key = (one.provider, one.level, one.title)
             if one.is_recovery:
-                over = [k for k in last if k[0] == one.provider and k[2] == one.title]
-                for k in over or [k for k in last if k[0] == one.provider]:
+                for k in [k for k in last if (k[0], k[2]) == (one.provider, one.title)]:
                     del last[k]
                 continue
             assert key not in last or now - last[key] >= DEDUP_S - 1e-6

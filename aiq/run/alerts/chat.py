@@ -99,6 +99,8 @@ class Chat:
         self._plugin = plugin
         self._scheme = scheme
         self._is_busy = False
+        # Which of several recipients one URL has was reached is not known: none is told twice.
+        self._has_several = len(plugin) > 1
         self.name = str(plugin.service_name)
 
     async def send(self, notice: Notice) -> None:
@@ -112,7 +114,7 @@ class Chat:
         except TimeoutError:
             raise Undelivered(f"no end within {TIMEOUT_S:g} s") from None
         if not is_taken:
-            raise Undelivered("it was not taken")
+            raise Undelivered("it was not taken", is_final=self._has_several)
 
     async def close(self) -> None:
         """Nothing is kept open."""

@@ -27,6 +27,12 @@ from aiq.run.alerts.notice import Explanation, compose
 GRACE_S = 5.0
 """What the end of a program waits for its last messages."""
 
+STOPPED_GRACE_S = 1.5
+"""
+The same where somebody wants it to end: after 25 s of waiting for answers a container has 5 s left
+before it is killed, and a second Ctrl-C promises an end within 2 s.
+"""
+
 
 class Explainer(Protocol):
     """Who explains critical messages (`triage`)."""
@@ -70,8 +76,11 @@ class Alerts:
         ]
         self._changed = asyncio.Event()
         self._ending = asyncio.Event()
+        self._left = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._gathering: asyncio.Task[None] | None = None
+        self.grace_s = GRACE_S
+        """How long the last messages are waited for."""
 
     def raise_alert(self, alert: Alert) -> None:
         """File an alert; never blocks, never raises, and costs nothing where nobody is told."""
@@ -80,6 +89,10 @@ class Alerts:
                 self._changed.set()
         except Exception as error:  # noqa: BLE001 - whoever raises alerts has better things to do
             self._note_harmlessly(f"an alert was lost ({type(error).__name__})")
+
+    def leave(self) -> None:
+        """Wait for no message any more; what has not got out is lost, and said."""
+        self._left.set()
 
     async def __aenter__(self) -> Self:
         if self._couriers:
@@ -102,11 +115,14 @@ class Alerts:
         self._changed.set()
         try:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GRACE_S):
-                    await self._gathering
-                    await asyncio.gather(*(courier.settle() for courier in self._couriers))
+                async with asyncio.timeout(self.grace_s):
+                    await _first(self._settle(self._gathering), self._left.wait())
         finally:
             await self._give_up([self._gathering, *self._tasks])
+
+    async def _settle(self, gathering: asyncio.Task[None]) -> None:
+        await gathering
+        await asyncio.gather(*(courier.settle() for courier in self._couriers))
 
     async def _give_up(self, tasks: list[asyncio.Task[None]]) -> None:
         lost = {one.name: one.undelivered for one in self._couriers if one.undelivered}

@@ -17,7 +17,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from aiq.clock import Clock
 from aiq.config import Settings
-from aiq.run.alerts.dispatch import Alerts
+from aiq.errors import ExitCode
+from aiq.run.alerts.dispatch import STOPPED_GRACE_S, Alerts
 from aiq.run.alerts.latencies import LatencyWatch
 from aiq.run.alerts.opening import open_alerts
 from aiq.run.alerts.run_events import RunEvents
@@ -25,6 +26,7 @@ from aiq.run.board import AttemptWatcher
 from aiq.run.fleet import Transports
 from aiq.run.observer import Guarded, Observer
 from aiq.run.result import RunResult
+from aiq.run.signals import Signals
 
 
 class Watched:
@@ -39,7 +41,9 @@ class Watched:
         self.observer: Observer | None = None if events is None else Guarded(events)
 
     def ended(self, result: RunResult) -> None:
-        """Tell how the run ended."""
+        """Tell how the run ended; where somebody stopped it, he is not kept waiting."""
+        if result.exit_code in (ExitCode.SIGINT, ExitCode.SIGTERM):
+            self.alerts.grace_s = STOPPED_GRACE_S
         if self._events is not None:
             self._events.ended(result)
 
@@ -65,21 +69,28 @@ async def watched(
     Raises:
         ConfigError: a channel cannot be used as it is configured.
     """
-    async with open_alerts(
+    alerts = open_alerts(
         settings,
         environ=environ,
         clock=clock,
         note=note,
         model=model,
         transports_of=transports_of,
-    ) as alerts:
-        watch = Watched(alerts, None, ())
-        if settings.alerts is not None:
-            events = RunEvents(alerts.raise_alert, settings.alerts, clock)
-            latencies = LatencyWatch(alerts.raise_alert, settings.monitor, clock)
-            watch = Watched(alerts, events, (latencies,))
-        try:
-            yield watch
-        except Exception as error:
-            watch.failed(error)
-            raise
+    )
+    watch = Watched(alerts, None, ())
+    if settings.alerts is not None:
+        events = RunEvents(alerts.raise_alert, settings.alerts, clock)
+        latencies = LatencyWatch(alerts.raise_alert, settings.monitor, clock)
+        watch = Watched(alerts, events, (latencies,))
+    await alerts.__aenter__()
+    try:
+        yield watch
+    except Exception as error:
+        watch.failed(error)
+        raise
+    finally:
+        # A signal that comes now ends the wait, and not what there is to say of the run.
+        signals = Signals(leave=alerts.leave)
+        with signals.listening():
+            signals.tell(stop=alerts.leave, abort=alerts.leave)
+            await alerts.__aexit__(None, None, None)
