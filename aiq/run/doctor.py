@@ -22,6 +22,7 @@ from aiq.errors import ConfigError
 from aiq.providers.presets import PRESETS
 from aiq.providers.proxies import proxy_for
 from aiq.run import open_files
+from aiq.run.alerts.chat import INSTALL, has_library
 from aiq.run.database_checks import database_checks, disk_check
 from aiq.run.diagnosis import Check, Diagnosis, Gravity, finding, note, ok
 from aiq.store.db import OLDEST_SQLITE
@@ -58,6 +59,7 @@ async def diagnose(
     checks += [note("environment", sentence) for sentence in environment.notes]
     checks += _keys(environment, settings, environ)
     checks += _proxies(settings, environ)
+    checks += _alerts(settings)
     checks += [_open_files(settings), disk_check(database)]
     return Diagnosis((*checks, *await database_checks(database)))
 
@@ -160,6 +162,20 @@ def _proxy(name: str, url: str, environ: Mapping[str, str]) -> Check:
 def _without_credentials(proxy: str) -> str:
     parts = urlsplit(proxy)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _alerts(settings: Settings | None) -> Iterator[Check]:
+    """Look whether alerts can get out, where there are to be any; nothing is sent."""
+    alerts = settings.alerts if settings else None
+    if alerts is None:
+        return
+    if alerts.missing is not None:
+        yield finding("alerts", alerts.missing, "export it, or put it into .env")
+    elif alerts.urls and not has_library():
+        yield finding("alerts", "URLs of chats need the extra `alerts`", INSTALL)
+    else:
+        names = [secret.name for secret in (*alerts.urls, alerts.webhook) if secret is not None]
+        yield ok("alerts", f"to {', '.join(names)}; `aiq alerts test` tries it")
 
 
 def _open_files(settings: Settings | None) -> Check:

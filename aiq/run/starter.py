@@ -87,6 +87,13 @@ _OPTIONS = """
 # base_url = "https://llm.example.com/v1"
 # api_key_env = "GATEWAY_KEY"
 # model = "large"
+#
+# Be told when a provider is down or a run has ended (`aiq alerts test` tries it):
+#
+# [alerts]
+# urls_env = "AIQ_ALERT_URLS"           # of chats and mail; needs pip install 'aiq[alerts]'
+# webhook_env = "AIQ_ALERT_WEBHOOK"     # or webhook = "https://...", if it holds no secret
+# min_level = "warning"
 """
 
 

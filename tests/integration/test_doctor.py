@@ -243,6 +243,18 @@ async def test_what_a_run_could_not_write(
     assert found.findings == 2
 
 
+async def test_whether_alerts_can_get_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named by their variables: a URL of a chat is a secret as a whole."""
+    (tmp_path / "aiq.toml").write_text('[alerts]\n[[providers]]\npreset = "simulated"\n')
+    assert gravity(await examined(tmp_path), "alerts") is Gravity.FINDING
+    url = f"discord://1234/{KEY}"
+    found = await examined(tmp_path, AIQ_ALERT_URLS=url)
+    assert text(found, "alerts") == "to AIQ_ALERT_URLS (URL 1); `aiq alerts test` tries it"
+    assert KEY not in json.dumps(found.to_json())
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert "need the extra" in text(await examined(tmp_path, AIQ_ALERT_URLS=url), "alerts")
+
+
 async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     found = await examined(tmp_path / "missing")
     assert gravity(found, "disk") is Gravity.FINDING

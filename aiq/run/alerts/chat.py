@@ -45,6 +45,11 @@ _OWN_SERVERS = frozenset({"form", "forms", "json", "jsons", "xml", "xmls"})
 """Schemes whose host is a name to be looked up; that of the others may be a token."""
 
 
+def has_library() -> bool:
+    """Whether the extra is installed."""
+    return importlib.util.find_spec("apprise") is not None
+
+
 def open_chats(urls: Sequence[Secret]) -> list[Chat]:
     """
     Return a channel a URL; nothing is connected to yet.
@@ -54,7 +59,7 @@ def open_chats(urls: Sequence[Secret]) -> list[Chat]:
     """
     if not urls:
         return []
-    if importlib.util.find_spec("apprise") is None:
+    if not has_library():
         raise ConfigError(
             f"{urls[0].name}: alerts by URL need the extra `alerts`", hint=f"install it: {INSTALL}"
         )
