@@ -31,7 +31,7 @@ from tests.support.alerts import (
 )
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply
-from tests.support.sessions import LoopClock, hurried
+from tests.support.sessions import LoopClock, at_speed
 
 KEY = "sk-test-4711-0815-abcdef"
 
@@ -130,7 +130,7 @@ async def test_a_storm_of_a_thousand_events_is_a_handful_of_messages() -> None:
     assert found[-1]["title"].startswith(f"aiq [CRITICAL] {counted[-1]} alerts, ")
 
 
-@hurried
+@at_speed(4)
 async def test_a_webhook_that_fails_is_tried_again() -> None:
     """5xx, 429, no reply; one that took it and was cut off has taken it."""
     replies = [Reply.error(500), Reply.error(429), Reply.reset(), Reply.truncated()]
@@ -142,7 +142,7 @@ async def test_a_webhook_that_fails_is_tried_again() -> None:
     assert notes == []
 
 
-@hurried
+@at_speed(4)
 async def test_what_a_webhook_asks_for_is_waited() -> None:
     replies = [Reply.error(503, headers={"Retry-After": "10"})]
     async with FaultServer(replies) as server:
@@ -175,7 +175,7 @@ async def test_what_will_not_pass_is_said_once(reply: Reply, said: str) -> None:
     ]
 
 
-@hurried
+@at_speed(4)
 async def test_a_dead_webhook_delays_no_other_channel() -> None:
     """Nor whoever raises alerts; and its name, not its URL, is said."""
     living, hanging = RecordingChannel(), HangingChannel("hanging")
@@ -192,10 +192,10 @@ async def test_a_dead_webhook_delays_no_other_channel() -> None:
     assert "very-secret" not in "".join(notes)
 
 
-@hurried
+@at_speed(4)
 async def test_a_message_is_given_up_in_the_end() -> None:
     channel = RecordingChannel(fails=lambda _: Undelivered("no"))
-    async with sending(channel, draw=lambda: 0.05) as (alerts, notes):
+    async with sending(channel, draw=lambda: 0.02) as (alerts, notes):
         alerts.raise_alert(alert())
         await channel.until(lambda: channel.tries == ATTEMPTS)
     assert notes[0] == "an alert was not delivered to recorder: no"

@@ -20,9 +20,9 @@ from aiq.run.result import RunResult
 from aiq.run.session import Session
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply, Seen
-from tests.support.sessions import Bench, LoopClock, Recorder, hurried, prompts, provider
+from tests.support.sessions import Bench, LoopClock, Recorder, at_speed, prompts, provider
 
-QUICK_BREAKER = {"open_s": 1.0, "alone_s": 1.0}
+QUICK_BREAKER = {"open_s": 0.2, "open_cap_s": 0.3, "alone_s": 0.2}
 
 
 class WatchedBench(Bench):
@@ -61,18 +61,17 @@ class Patient:
         self.reply: Reply | None = None
 
     def __call__(self, _: Seen) -> Reply:
-        return self.reply or Reply(delay_s=0.02)
+        return self.reply or Reply(delay_s=0.01)
 
 
-@hurried
 async def test_a_provider_that_sickens_goes_down_and_comes_back(tmp_path: Path) -> None:
     """500s, then no connection, then well again: one alert, one recovery, and the end."""
     patient = Patient()
     async with (
         FaultServer() as hook,
         FaultServer(patient) as a,
-        FaultServer(Reply(delay_s=0.02)) as b,
-        FaultServer(Reply(delay_s=0.02)) as c,
+        FaultServer(Reply(delay_s=0.01)) as b,
+        FaultServer(Reply(delay_s=0.01)) as c,
     ):
         bench = WatchedBench(
             tmp_path,
@@ -81,7 +80,7 @@ async def test_a_provider_that_sickens_goes_down_and_comes_back(tmp_path: Path) 
             c=provider(c, breaker=QUICK_BREAKER),
         )
         bench.alert(hook)
-        running = asyncio.create_task(bench.run_watched(prompts(3000)))
+        running = asyncio.create_task(bench.run_watched(prompts(1500)))
         await a.seen(20)
         patient.reply = Reply.error(500, message="out of order \x1b[2J @everyone")
         await hook.answered(1)
@@ -96,11 +95,11 @@ async def test_a_provider_that_sickens_goes_down_and_comes_back(tmp_path: Path) 
     down, back, finished = details(hook)
     assert "out of order \\x1b[2J \uff20everyone" in down
     assert back.startswith("it answers again after ")
-    assert finished == "prompts: 3,000 succeeded, 0 failed, 0 left"
+    assert finished == "prompts: 1,500 succeeded, 0 failed, 0 left"
     assert bench.recorder.notes == []
 
 
-@hurried
+@at_speed(4)
 async def test_all_providers_down_are_told_in_one_or_few_messages(tmp_path: Path) -> None:
     """And the end of a run that waited for them in vain."""
     async with FaultServer() as hook:
@@ -136,18 +135,18 @@ async def test_a_refused_key_is_told_with_what_the_provider_said(tmp_path: Path)
 
 
 async def test_the_budget_is_told_before_and_when_it_is_reached(tmp_path: Path) -> None:
-    async with FaultServer() as hook, FaultServer(Reply(delay_s=0.001)) as a:
+    async with FaultServer() as hook, FaultServer(Reply()) as a:
         bench = WatchedBench(
             tmp_path,
-            run={"budget_usd": 0.01, "concurrency": 1},
+            run={"budget_usd": 0.002, "concurrency": 4},
             a=provider(a, max_tokens=50),
         )
         bench.alert(hook)
-        result = await bench.run_watched(prompts(2000))
+        result = await bench.run_watched(prompts(500))
     assert result.exit_code is ExitCode.BUDGET
     found = [one for seen in hook.ledger for one in json.loads(seen.body)["alerts"]]
     assert [one["title"] for one in found] == ["budget nearly reached", "budget reached"]
-    assert "of $0.01 spent" in found[0]["detail"]
+    assert "of $0.0020 spent" in found[0]["detail"]
 
 
 async def test_jobs_that_failed_make_the_end_a_warning(tmp_path: Path) -> None:

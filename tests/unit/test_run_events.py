@@ -116,6 +116,24 @@ def test_a_provider_that_is_out_is_told_once(watch: Watch) -> None:
     assert watch.said() == ["critical a:disabled"]
 
 
+@pytest.mark.parametrize(
+    ("status", "reason", "is_unwell"),
+    [
+        (Status.HEALTHY, None, False),
+        (Status.UNKNOWN, None, False),
+        (Status.HEALTHY, "at 500 requests per minute", True),
+        (Status.DEGRADED, "rate limited", True),
+        (Status.DISABLED, "auth: no", True),
+    ],
+)
+def test_who_has_room_to_spare(
+    watch: Watch, status: Status, reason: str | None, is_unwell: bool
+) -> None:
+    assert watch.events.unwell() == []
+    watch.tick(view(status, reason))
+    assert watch.events.unwell() == ["a"] * is_unwell
+
+
 def test_the_budget_is_near_once(watch: Watch) -> None:
     watch.tick(committed_nano=10**12)
     watch.tick(budget_nano=10_000_000_000, committed_nano=7_900_000_000)

@@ -37,6 +37,10 @@ before it is killed, and a second Ctrl-C promises an end within 2 s.
 class Explainer(Protocol):
     """Who explains critical messages (`triage`)."""
 
+    @property
+    def account(self) -> str | None:
+        """What that has cost, in words; None: nothing was asked."""
+
     async def explain(
         self, message: Message, worst: Mapping[str, AlertLevel]
     ) -> Explanation | None:
@@ -81,6 +85,8 @@ class Alerts:
         self._gathering: asyncio.Task[None] | None = None
         self.grace_s = GRACE_S
         """How long the last messages are waited for."""
+        self.unwell: Callable[[], Iterable[str]] = tuple
+        """Returns the providers that are not to be asked now, beside those that alerts tell of."""
 
     def raise_alert(self, alert: Alert) -> None:
         """File an alert; never blocks, never raises, and costs nothing where nobody is told."""
@@ -131,6 +137,8 @@ class Alerts:
         await asyncio.gather(*tasks, return_exceptions=True)
         closing = [one.close() for one in (*self._couriers, self._triage) if one is not None]
         await asyncio.gather(*closing, return_exceptions=True)
+        if self._triage is not None and (cost := self._triage.account) is not None:
+            self._note_harmlessly(cost)
         for name, count in lost.items():
             self._note_harmlessly(f"{count:,} message(s) of alerts were not delivered to {name}")
 
@@ -165,7 +173,8 @@ class Alerts:
         is_critical = message.level is AlertLevel.CRITICAL
         if self._triage is None or not is_critical or self._ending.is_set():
             return None
-        asking = asyncio.ensure_future(self._triage.explain(message, self._policy.worst()))
+        worst = self._policy.worst() | dict.fromkeys(self.unwell(), AlertLevel.CRITICAL)
+        asking = asyncio.ensure_future(self._triage.explain(message, worst))
         try:
             await _first(asking, self._ending.wait())
             return asking.result() if asking.done() else None

@@ -105,6 +105,16 @@ class RunEvents:
     def close(self) -> None:
         """Nothing to tell: how it ended comes with `ended` or `failed`."""
 
+    def unwell(self) -> list[str]:
+        """Return the providers that have no room to spare: broken, slow, or at a limit."""
+        views = self._last.providers if self._last is not None else ()
+        fit = (Status.HEALTHY, Status.UNKNOWN)
+        return [
+            one.name
+            for one in views
+            if one.condition.status not in fit or one.condition.reason is not None
+        ]
+
     # How a run ends
 
     def ended(self, result: RunResult) -> None:
@@ -161,7 +171,7 @@ class RunEvents:
         if limit is None or self._is_near or snapshot.committed_nano < NEAR * limit:
             return
         self._is_near = True
-        spent = f"${snapshot.committed_nano / NANO_PER_USD:,.2f} of ${limit / NANO_PER_USD:,.2f}"
+        spent = f"{_usd(snapshot.committed_nano)} of {_usd(limit)}"
         self._tell(AlertLevel.WARNING, BUDGET_NEAR, f"{spent} spent, {_left(snapshot):,} jobs left")
 
     def _look_at_errors(self, snapshot: Snapshot, now: float) -> None:
@@ -228,6 +238,12 @@ class RunEvents:
 
 def _left(snapshot: Snapshot) -> int:
     return snapshot.pending + snapshot.running
+
+
+def _usd(nano: int) -> str:
+    """Return an amount to the cent, or where it is small as far as it says something."""
+    digits = 2 if nano >= NANO_PER_USD else 4
+    return f"${nano / NANO_PER_USD:,.{digits}f}"
 
 
 def _span(seconds: float) -> str:

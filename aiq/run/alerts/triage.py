@@ -78,6 +78,8 @@ class Triage:
         self._budget = Budget(self._limit_nano)
         self._day_ends = -math.inf
         self._asked: deque[float] = deque(maxlen=PER_HOUR)
+        self._questions = 0
+        self._spent_nano = 0
 
     async def explain(
         self, message: Message, worst: Mapping[str, AlertLevel]
@@ -98,6 +100,15 @@ class Triage:
         except TimeoutError:
             pass
         return None
+
+    @property
+    def account(self) -> str | None:
+        """What the explanations have cost, in words; None: nobody was asked."""
+        if not self._questions:
+            return None
+        spent = self._spent_nano / NANO_PER_USD
+        asked = f"{self._questions:,} question{'s' if self._questions > 1 else ''}"
+        return f"{asked} about alerts cost at most ${spent:,.4f}, beside all other costs"
 
     async def close(self) -> None:
         """Close the ways to the providers."""
@@ -174,16 +185,16 @@ class Triage:
         return bound
 
     def _settle(self, provider: Provider, model: str, bound: int, outcome: Outcome | None) -> None:
-        """Book what it cost; of one that was given up, nobody knows."""
-        if outcome is None:
-            self._budget.settle(bound, Billed.MAYBE, None)
-            return
-        cost = None
-        utc_us = self._clock.utc_us()
-        if outcome.answer is not None:
+        """Book what it cost; of one that was given up, nobody knows more than the worst case."""
+        before, cost = self._budget.committed_nano, None
+        billed = Billed.MAYBE if outcome is None else outcome.billed
+        if outcome is not None and outcome.answer is not None:
+            utc_us = self._clock.utc_us()
             charge = provider.pricer.charge(Endpoint.CHAT, model, outcome.answer, utc_us=utc_us)
             cost = charge.nano
-        self._budget.settle(bound, outcome.billed, cost)
+        self._budget.settle(bound, billed, cost)
+        self._spent_nano += self._budget.committed_nano - before
+        self._questions += 1
 
 
 def _facts(message: Message, redactor: Redactor) -> Iterator[str]:

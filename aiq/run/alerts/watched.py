@@ -80,6 +80,7 @@ async def watched(
     watch = Watched(alerts, None, ())
     if settings.alerts is not None:
         events = RunEvents(alerts.raise_alert, settings.alerts, clock)
+        alerts.unwell = events.unwell
         latencies = LatencyWatch(alerts.raise_alert, settings.monitor, clock)
         watch = Watched(alerts, events, (latencies,))
     await alerts.__aenter__()
