@@ -66,7 +66,12 @@ class AlertSettings(msgspec.Struct, frozen=True, kw_only=True):
     def secrets(self) -> tuple[Secret, ...]:
         """What a redactor must know: the URLs, and what of them may be a secret by itself."""
         whole = [*self.urls, *((self.webhook,) if self.webhook else ())]
-        parts = (
-            Secret(one.name, part) for one in whole for part in _SECRET_PART.findall(one.reveal())
-        )
+        parts = [Secret(one.name, part) for one in whole for part in _parts(one.reveal())]
         return (*whole, *parts)
+
+
+def _parts(url: str) -> list[str]:
+    """Return what of a URL may be a secret by itself: anything long, but the host of a webhook."""
+    scheme, _, rest = url.partition("://")
+    beyond_host = rest.partition("/")[2] if scheme in ("http", "https") else rest
+    return _SECRET_PART.findall(beyond_host)

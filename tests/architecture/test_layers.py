@@ -65,6 +65,7 @@ def test_policy_reads_no_clock_and_rolls_no_dice(path: Path) -> None:
         ("genai_prices", {"run/price_table.py"}),
         ("jinja2", {"cli/page/render.py"}),
         ("plotly", {"cli/page/render.py"}),
+        ("apprise", {"run/alerts/chat.py"}),
     ],
 )
 def test_each_library_has_one_door(library: str, door: set[str]) -> None:

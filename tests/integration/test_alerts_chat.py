@@ -19,7 +19,7 @@ from aiq.run.alerts import chat
 from aiq.run.alerts.channel import Undelivered
 from aiq.run.alerts.chat import Chat, open_chats
 from aiq.run.alerts.notice import Notice, compose
-from tests.support.alerts import alert, recovery
+from tests.support.alerts import INFO, WARNING, alert, recovery
 
 requests = pytest.importorskip("requests", reason="comes with the extra `alerts`")
 
@@ -125,13 +125,54 @@ async def test_slack_gets_no_mention(sent: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("alerts", "kind"), [((alert(),), "failure"), ((alert(), recovery()), "failure")]
+    ("alerts", "kind"),
+    [
+        ((alert(),), "failure"),
+        ((alert(), recovery()), "failure"),
+        ((alert(level=WARNING),), "warning"),
+        ((alert(level=INFO),), "info"),
+    ],
 )
 async def test_a_webhook_of_apprises(sent: list[Any], alerts: tuple[Alert, ...], kind: str) -> None:
     await opened("json://127.0.0.1:9/hook").send(notice(*alerts))
     request, body = payload(sent)
     assert request.url == "http://127.0.0.1:9/hook"
     assert (body["type"], body["attachments"]) == (kind, [])
+
+
+async def test_a_recovery_looks_like_one(sent: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> list[Any]:
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    policy = Alerting()
+    policy.add(alert(), 0)
+    policy.take(0)
+    policy.add(recovery(), 0)
+    message = policy.take(0)
+    assert message is not None
+    await opened("json://nowhere.invalid/").send(
+        compose(message, redactor=Redactor(), sent_at_us=0)
+    )
+    _, body = payload(sent)
+    assert (body["type"], body["title"]) == ("success", "aiq [RECOVERED] a: down")
+
+
+async def test_a_plugin_that_breaks_is_one_that_does_not_deliver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One with several recipients is not tried again: who of them was reached is not known."""
+
+    def break_it(*_: Any, **__: Any) -> Any:
+        raise RuntimeError
+
+    several = "line://LINE-TOKEN-0123456789=/U1/U2"
+    for url, is_final in ((LINE, False), (several, True)):
+        one = opened(url)
+        monkeypatch.setattr(one._plugin, "notify", break_it)
+        with pytest.raises(Undelivered) as caught:
+            await one.send(notice())
+        assert caught.value.is_final == is_final
 
 
 async def test_a_url_cannot_ask_for_redirects(sent: list[Any]) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from aiq.config import load
 from aiq.errors import ExitCode, Refused
+from aiq.model import JobState
 from aiq.run.alerts.watched import watched
 from aiq.run.observer import Several
 from aiq.run.options import RunOptions
@@ -97,6 +98,38 @@ async def test_a_provider_that_sickens_goes_down_and_comes_back(tmp_path: Path) 
     assert back.startswith("it answers again after ")
     assert finished == "prompts: 1,500 succeeded, 0 failed, 0 left"
     assert bench.recorder.notes == []
+
+
+async def test_the_healthy_provider_explains_what_happened_to_the_other(tmp_path: Path) -> None:
+    """In the configured language; the ledger of the run knows nothing of the question."""
+    answer = Reply.chat("Vermutlich \u00fcberlastet.\nWarten.\nMehr Anbieter.")
+
+    def healthy(seen: Seen) -> Reply:
+        return answer if "<alerts>" in seen.prompt else Reply(delay_s=0.01)
+
+    async with FaultServer() as hook, FaultServer(Reply.error(500)) as a, FaultServer(healthy) as b:
+        bench = WatchedBench(tmp_path, a=provider(a), b=provider(b))
+        bench.alert(hook, 'language = "Deutsch"\n[alerts.triage]\nenabled = true')
+        options = _options(bench, prompts(300))
+        async with watched(
+            bench.settings(), environ={}, clock=LoopClock(), note=bench.recorder.note
+        ) as watch:
+            assert watch.observer is not None
+            result = await bench.new_session(options, observer=watch.observer).run()
+            watch.ended(result)
+        [question] = [seen for seen in b.ledger if "<alerts>" in seen.prompt]
+        assert not any("<alerts>" in seen.prompt for seen in a.ledger)
+    assert b"Answer in this language: Deutsch." in question.body
+    assert "critical: a: down: open after 5 bad calls" in question.prompt
+    down, finished = [json.loads(seen.body) for seen in hook.ledger]
+    assert down["explanation"] == {
+        "provider": "b",
+        "text": "Vermutlich \u00fcberlastet.\nWarten.\nMehr Anbieter.",
+    }
+    assert finished["explanation"] is None
+    assert result.count(JobState.SUCCEEDED) == 300
+    assert bench.rows("SELECT count(*) FROM attempt")[0][0] == len(a.ledger) + len(b.ledger) - 1
+    assert bench.recorder.notes[-1].startswith("1 question about alerts cost at most $0.0")
 
 
 @at_speed(4)

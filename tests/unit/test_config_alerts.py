@@ -61,6 +61,16 @@ def test_nothing_of_a_url_is_shown(tmp_path: Path) -> None:
     assert "rIdevi7FQ" not in said
 
 
+def test_the_host_of_a_webhook_is_no_secret(tmp_path: Path) -> None:
+    """A provider may live there as well, and its name is worth reading."""
+    found = alerts(tmp_path, 'webhook_env = "W"', {"W": "https://gateway.example.com/secret-4711x"})
+    redactor = Redactor(found.secrets)
+    assert redactor.text("cannot connect to gateway.example.com") == (
+        "cannot connect to gateway.example.com"
+    )
+    assert "4711x" not in redactor.text("GET /secret-4711x")
+
+
 @pytest.mark.parametrize(
     ("text", "place", "hint"),
     [
