@@ -15,7 +15,7 @@ import typer
 import aiq
 from aiq.cli.alert_options import AlertTestOptions
 from aiq.cli.command import Application, as_help, command
-from aiq.cli.control_options import ControlOptions
+from aiq.cli.control_options import CancelOptions, ControlOptions
 from aiq.cli.failure import Failure
 from aiq.cli.health_options import DoctorOptions, MonitorOptions, ProbeOptions
 from aiq.cli.history_options import ReportOptions
@@ -67,6 +67,11 @@ _CONTROL_STATUS = f"""\
   0         done, or it was so already
   2         refused, or no run is at work on the database
   5         a run is at work and cannot be reached, or could not write it down
+{_BUG}"""
+_CANCEL_STATUS = f"""\
+  0         done, also where nothing was left to cancel
+  2         no such database, batch or job, or the run at work refuses
+{_STORE}
 {_BUG}"""
 _PROBE_STATUS = f"""\
   0         every provider is healthy or degraded
@@ -173,11 +178,26 @@ def retry_failed(options: RetryOptions, failure: Failure) -> int:
     """
     Put failed jobs back to pending and run them.
 
-    The attempts already made stay in the ledger; the jobs start with a clean count.
+    The attempts already made stay in the ledger; the jobs start with a clean count. Beside a run it
+    only puts them back, and the run takes those that are its own. `--kind cancelled` puts back what
+    was cancelled.
     """
     from aiq.cli.work import retry_jobs
 
     return retry_jobs(options, failure)
+
+
+@command(app, CancelOptions, name="cancel", exit_status=_CANCEL_STATUS)
+def cancel(options: CancelOptions, _failure: Failure) -> int:
+    """
+    Cancel pending jobs of batches, or single ones.
+
+    They are not sent, by no later run either, unless their line in the file changes or they are put
+    back: `aiq retry-failed --kind cancelled`. What is in flight finishes. Works beside a run.
+    """
+    from aiq.cli.cancel import cancel_jobs
+
+    return cancel_jobs(options)
 
 
 @command(app, ExportOptions, name="export", exit_status=_EXPORT_STATUS)

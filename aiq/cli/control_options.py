@@ -40,3 +40,26 @@ class ControlOptions:
     ] = None
     db: DatabasePath = Path("aiq.db")
     json: Json = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CancelOptions:
+    """What `cancel` is asked."""
+
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BATCH|JOB",
+            help="Batches, whose pending jobs are all cancelled, and ids of single jobs.",
+        ),
+    ]
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            "--batch",
+            metavar="BATCH",
+            help="All of them are ids of jobs in this batch; needed if an id is in several.",
+        ),
+    ] = None
+    db: DatabasePath = Path("aiq.db")
+    json: Json = False

@@ -79,6 +79,11 @@ def retry_command(options: WorkOptions, batches: Sequence[str]) -> str:
     return _command("retry-failed", batches if is_one else (), _words(options, names))
 
 
+def retry_cancelled_command(options: object) -> str:
+    """Return the command that puts back what was cancelled, of all batches."""
+    return shlex.join(["aiq", "retry-failed", "--kind", "cancelled", *_words(options, ["db"])])
+
+
 def _command(name: str, batches: Sequence[str], words: Sequence[str]) -> str:
     """Return a command about a batch; a name that looks like an option stands at the end."""
     if any(batch.startswith("-") for batch in batches):

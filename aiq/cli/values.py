@@ -7,15 +7,19 @@ from typing import Any
 
 from aiq.config.toml_file import looks_like_key, nearest, quoted, typed_key
 from aiq.errors import Refused
-from aiq.model import DAMAGED, Kind
+from aiq.model import DAMAGED, JobState, Kind
 from aiq.prompts.request_fields import CHAT, check_field, mistyped
 from aiq.prompts.strict_json import BadLine, decode
 
 _OWN_OPTIONS = {"model": "-m MODEL", "system": "--system TEXT"}
 
 _ENDED_WELL = (Kind.OK, Kind.CANCELLED)
-FAILING = (*(kind.value for kind in Kind if kind not in _ENDED_WELL), DAMAGED)
-"""The kinds a job can have failed with, and what else is shown as failed."""
+FAILING = (
+    *(kind.value for kind in Kind if kind not in _ENDED_WELL),
+    DAMAGED,
+    JobState.CANCELLED.value,
+)
+"""The kinds a job can have failed with, and what else can be put back."""
 
 
 def parameters(given: Sequence[str]) -> dict[str, Any]:

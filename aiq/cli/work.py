@@ -24,6 +24,7 @@ from aiq.cli.followup import (
 from aiq.cli.options import RetryOptions, RunOptions, WorkOptions
 from aiq.cli.plain import LineView, NotesView, SilentView, state_line
 from aiq.cli.progress import LiveView
+from aiq.cli.requeue import beside_run
 from aiq.cli.results import ResultFile
 from aiq.cli.summary import headline, obstacles, steps, summary
 from aiq.cli.text import visible
@@ -68,6 +69,8 @@ def retry_jobs(options: RetryOptions, failure: Failure) -> int:
         except_kinds=kinds("--except", options.except_ or ()),
         run_them=not options.no_run,
     )
+    if beside_run(options, requeue):
+        return ExitCode.OK
     asked = run_options.RunOptions(
         database=options.db, flags=_flags(options), limit=options.limit, requeue=requeue
     )

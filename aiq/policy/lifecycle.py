@@ -11,7 +11,8 @@ lease) it expects, and a test walks this table against it, so table and SQL chan
        │              ▼   ▼
        └──requeue── failed ◀──fail
        └──replace── pending, failed, cancelled
-    pending, failed ──restore──▶ succeeded
+    pending ──cancel──▶ cancelled ──requeue──▶ pending
+    pending, failed, cancelled ──restore──▶ succeeded
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Event(enum.StrEnum):
     REJECT = "reject"
     """No candidate can ever serve it, so it fails without a further attempt."""
     REQUEUE = "requeue"
-    """The user asked for failed jobs to be tried again."""
+    """The user asked for failed jobs to be tried again, or for cancelled ones after all."""
+    CANCEL = "cancel"
+    """The user no longer wants it."""
     REPLACE = "replace"
     """Its line in the prompt file changed before it had an answer."""
     RERUN = "rerun"
@@ -53,10 +56,13 @@ MOVES = {
     (JobState.RUNNING, Event.RELEASE): JobState.PENDING,
     (JobState.FAILED, Event.REQUEUE): JobState.PENDING,
     (JobState.FAILED, Event.REPLACE): JobState.PENDING,
+    (JobState.PENDING, Event.CANCEL): JobState.CANCELLED,
     (JobState.CANCELLED, Event.REPLACE): JobState.PENDING,
+    (JobState.CANCELLED, Event.REQUEUE): JobState.PENDING,
     (JobState.SUCCEEDED, Event.RERUN): JobState.PENDING,
     (JobState.PENDING, Event.RESTORE): JobState.SUCCEEDED,
     (JobState.FAILED, Event.RESTORE): JobState.SUCCEEDED,
+    (JobState.CANCELLED, Event.RESTORE): JobState.SUCCEEDED,
 }
 
 

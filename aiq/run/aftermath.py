@@ -26,7 +26,8 @@ from aiq.run.leases import Assignment, Leases
 from aiq.run.means import Means
 from aiq.run.settlement import settle
 from aiq.run.waiting import Waiting
-from aiq.store.writes import Reject, Settle
+from aiq.run.withdrawn import Withdrawn
+from aiq.store.writes import Cancel, Reject, Settle
 
 ABORT = "abort"
 """The ledger's mark of an attempt that we gave up ourselves."""
@@ -51,7 +52,9 @@ class Aftermath:
         patience: Patience,
         halt: Halt,
         may_go_on: Callable[[], bool],
+        withdrawn: Withdrawn,
     ) -> None:
+        self._withdrawn = withdrawn
         self._may_go_on = may_go_on
         self._settings = settings
         self._leases = leases
@@ -147,19 +150,19 @@ class Aftermath:
             outcome = outcomes.interrupted("the run was stopped")
         admission.withdraw(assignment.admission, self._clock.now(), self._draw())
         utc_us = self._clock.utc_us()
-        self._submit(
-            assignment,
+        write = settle(
+            assignment.attempt,
             outcome,
-            settle(
-                assignment.attempt,
-                outcome,
-                event=Event.FAIL if never_repeat else Event.RELEASE,
-                latency_s=0.0 if began is None else self._clock.now() - began,
-                utc_us=utc_us,
-                not_before=None if never_repeat else utc_us,
-                cause=ABORT,
-            ),
+            event=Event.FAIL if never_repeat else Event.RELEASE,
+            latency_s=0.0 if began is None else self._clock.now() - began,
+            utc_us=utc_us,
+            not_before=None if never_repeat else utc_us,
+            cause=ABORT,
         )
+        self._account_for(assignment, outcome, write)
+        job = assignment.attempt.job
+        is_gone = not never_repeat and self._withdrawn.covers(job)
+        self._writer.submit(write, *([Cancel(job.id)] if is_gone else []))
 
     def give_up(self, job: Job, never: Never) -> None:
         """Fail a job that nobody will take, or leave it pending if it is not to blame."""
@@ -227,6 +230,9 @@ class Aftermath:
             is_bad_trial=is_bad_trial,
         )
         self._account_for(assignment, outcome, released)
+        if self._withdrawn.covers(job):
+            self._writer.submit(released, Cancel(job.id))
+            return None
         if isinstance(choice, Go) and again.delay_s <= 0 and self._may_go_on():
             following = self._leases.grant(job, choice, now, released)
             if following is not None:

@@ -20,7 +20,7 @@ from aiq.run.fleet import Fleet
 from aiq.run.report import Ledger, RateMeter, Tally
 from aiq.run.settlement import REFUSED, TRUNCATED, Memo
 from aiq.store.writer import Write
-from aiq.store.writes import Lease, Reject, Settle
+from aiq.store.writes import Cancel, Lease, Reject, Settle
 
 AttemptWatcher: TypeAlias = Callable[[str, str, float], None]
 """
@@ -136,9 +136,16 @@ class Board:
                 counts[JobState.PENDING] -= 1
                 counts[JobState.FAILED] += 1
                 ended += 1
+            elif type(write) is Cancel:
+                self.moved(JobState.PENDING, JobState.CANCELLED, 1)
         if ended:
             self.finished += ended
             self._meter.add(self._clock.now(), ended)
+
+    def moved(self, before: JobState, after: JobState, jobs: int) -> None:
+        """Count jobs that the user has moved."""
+        self._counts[before] -= jobs
+        self._counts[after] += jobs
 
     def _settled(self, write: Settle) -> None:
         memo = write.memo
@@ -166,7 +173,7 @@ class Board:
         now = self._clock.now()
         counts, tally = self._counts, self.ledger.total
         rate = self._meter.rate(now)
-        pending = counts[JobState.PENDING] - self._left_out
+        pending = max(0, counts[JobState.PENDING] - self._left_out)
         left = pending + counts[JobState.RUNNING]
         return Snapshot(
             total=sum(counts.values()) - self._left_out,

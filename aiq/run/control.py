@@ -38,8 +38,17 @@ from aiq.policy.switch import Switch
 from aiq.run.board import Board, Snapshot
 from aiq.run.fleet import Fleet, Provider
 from aiq.run.funds import refuse_unbounded
+from aiq.run.job_orders import JobOrders, cancelled_words, requeued_words
 from aiq.run.pool import Pool
-from aiq.run.protocol import Order, ProviderReport, Reply, RunReport, Status
+from aiq.run.protocol import (
+    CancelJobs,
+    Order,
+    ProviderReport,
+    Reply,
+    RequeueJobs,
+    RunReport,
+    Status,
+)
 from aiq.run.publisher import Publisher
 from aiq.run.signals import Signals
 from aiq.run.work import Work
@@ -47,6 +56,11 @@ from aiq.store import attempts, controls
 from aiq.store.db import Database
 from aiq.store.runs import BegunRun
 from aiq.store.writer import Writer
+
+NAMES_RECORDED = 5
+"""Of what `cancel` was about."""
+
+_OWN_COMMANDS = ("cancel", "retry-failed")
 
 
 class Engine(NamedTuple):
@@ -60,6 +74,7 @@ class Engine(NamedTuple):
     database: Database
     """For reading; what is written goes through the writer."""
     work: Work
+    jobs: JobOrders
     concurrency: int
     config_file: str
 
@@ -98,7 +113,32 @@ class Control:
         if isinstance(order, Status):
             return Reply(report=self._report())
         async with self._turn:
+            if isinstance(order, CancelJobs):
+                return await self._cancel(order)
+            if isinstance(order, RequeueJobs):
+                return await self._requeue(order)
             return Reply(said=await self._carry_out(order))
+
+    async def _cancel(self, order: CancelJobs) -> Reply:
+        cancelled = await self._sending().jobs.cancel(order)
+        said = cancelled_words(cancelled)
+        await self._record("cancel", " ".join(order.names[:NAMES_RECORDED]), said)
+        return Reply(said=said, cancelled=cancelled)
+
+    async def _requeue(self, order: RequeueJobs) -> Reply:
+        requeued = await self._sending().jobs.requeue(order)
+        said = requeued_words(requeued)
+        await self._record("retry-failed", order.batch, said)
+        return Reply(said=said, requeued=requeued)
+
+    def _sending(self) -> Engine:
+        """Return the engine of a run that sends; raises `Refused` where it does not."""
+        if self._engine is None or self._signals.is_stopped:
+            doing = "stopping" if self._signals.is_stopped else "reading its prompts, or ending"
+            raise Refused(
+                f"the run takes no commands now: it is {doing}", hint="try again in a moment"
+            )
+        return self._engine
 
     async def _carry_out(self, command: Command) -> str:
         engine = self._engine
@@ -113,25 +153,28 @@ class Control:
                 return said
             case Change(said):
                 self._move(command, engine)
-        self._note(f"`aiq ctl`: {said}")
         engine.publisher.publish_all()
-        await engine.writer.run(
-            partial(
-                controls.record,
-                run_id=self._run.id if self._run else None,
-                at=self._clock.utc_us(),
-                command=verb(command),
-                argument=argument(command),
-            )
-        )
+        await self._record(verb(command), argument(command), said)
         return said
+
+    async def _record(self, command: str, about: str | None, said: str) -> None:
+        """Say it in the run's own terminal, and write it down."""
+        name = command if command in _OWN_COMMANDS else "ctl"
+        self._note(f"`aiq {name}`: {said}")
+        if self._engine is not None:
+            await self._engine.writer.run(
+                partial(
+                    controls.record,
+                    run_id=self._run.id if self._run else None,
+                    at=self._clock.utc_us(),
+                    command=command,
+                    argument=about,
+                )
+            )
 
     def _without_engine(self, command: Command) -> str:
         if not isinstance(command, Stop):
-            doing = "stopping" if self._signals.is_stopped else "reading its prompts, or ending"
-            raise Refused(
-                f"the run takes no commands now: it is {doing}", hint="try again in a moment"
-            )
+            self._sending()
         if self._signals.is_stopped:
             return "the run is stopping already"
         self._signals.stop_on_request()
@@ -144,10 +187,10 @@ class Control:
                 ProviderState(name, one.standing.switch, one.standing.why_refused)
                 for name, one in engine.fleet.providers.items()
             ),
-            concurrency=engine.pool.concurrency,
+            concurrency=engine.pool.hand.concurrency,
             most=engine.concurrency,
             in_flight=engine.pool.in_flight,
-            is_paused=engine.pool.is_paused,
+            is_paused=engine.pool.hand.is_paused,
             is_stopping=self._signals.is_stopped,
             budget_nano=budget.limit_nano,
             committed_nano=budget.committed_nano,
@@ -155,20 +198,20 @@ class Control:
         )
 
     def _move(self, command: Command, engine: Engine) -> None:
-        pool, board = engine.pool, engine.board
+        hand, board = engine.pool.hand, engine.board
         match command:
             case Stop():
                 self._signals.stop_on_request()
             case Pause():
-                pool.pause()
+                hand.pause()
             case Resume():
-                pool.resume()
+                hand.resume()
             case SetConcurrency(jobs):
-                pool.limit(jobs)
+                hand.limit(jobs)
                 board.concurrency = jobs
             case SetBudget(limit_nano):
                 board.budget.limit(limit_nano)
-                pool.operated()
+                hand.nudge()
             case Disable(name):
                 _switch(engine, name, Switch.OFF)
             case Enable(name):
@@ -176,8 +219,8 @@ class Control:
             case Reset(name):
                 _provider(engine, name).standing.start_over()
                 engine.publisher.forget_cooldown(name)
-                pool.operated()
-        board.is_paused = pool.is_paused
+                hand.nudge()
+        board.is_paused = hand.is_paused
 
     async def _count_all(self, engine: Engine) -> None:
         """
@@ -222,7 +265,7 @@ class Control:
             failed=snapshot.failed,
             pending=snapshot.pending,
             in_flight=snapshot.in_flight,
-            concurrency=self._engine.pool.concurrency,
+            concurrency=self._engine.pool.hand.concurrency,
             rate_per_s=round(snapshot.rate_per_s, 2),
             budget_usd=_usd(snapshot.budget_nano),
             committed_usd=_usd(snapshot.committed_nano) or 0.0,
@@ -249,7 +292,7 @@ def leave_off(fleet: Fleet, switched_off: Collection[str]) -> None:
 
 def _switch(engine: Engine, name: str, switch: Switch) -> None:
     _provider(engine, name).standing.switch = switch
-    engine.pool.operated()
+    engine.pool.hand.nudge()
 
 
 def _provider(engine: Engine, name: str) -> Provider:

@@ -9,7 +9,7 @@ from aiq.run.fleet import Fleet
 from aiq.run.job import Job
 from aiq.run.request import Overlay
 from aiq.store.db import Database
-from aiq.store.jobs import Cursor, PendingJob, Scope, page
+from aiq.store.jobs import Cursor, PendingJob, Scope, page, requeued_page
 
 
 class Feed:
@@ -32,14 +32,28 @@ class Feed:
         self._began_us = began_us
         self._left = limit
         self._cursor: Cursor | None = Cursor()
+        self._is_revisited = False
 
     @property
     def is_done(self) -> bool:
         """Whether everything has been read."""
-        return self._cursor is None or self._left == 0
+        return (self._cursor is None and not self._is_revisited) or self._left == 0
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it reads a given number of jobs, and so none again."""
+        return self._left is not None
+
+    def revisit(self) -> None:
+        """Read what was put back beside this run, before anything else."""
+        self._is_revisited = True
 
     async def read(self) -> list[Job]:
         """Return the next jobs, none when there are no more."""
+        if self._is_revisited:
+            if requeued := await requeued_page(self._database):
+                return [self._job(one) for one in requeued]
+            self._is_revisited = False
         if self._cursor is None or self._left == 0:
             return []
         pending, self._cursor = await page(
@@ -62,6 +76,7 @@ class Feed:
             candidates = self._fleet.candidates(overlay.named_model(prompt), prompt.endpoint)
         return Job(
             job_id=pending.id,
+            batch_id=pending.batch_id,
             size=len(pending.line),
             priority=pending.priority,
             attempts=pending.attempts,

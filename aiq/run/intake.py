@@ -47,7 +47,7 @@ class Intake:
     async def _requeued(
         self, database: Database, requeue: Requeue, is_stopped: Callable[[], bool]
     ) -> Work:
-        chosen = await _named_batches(database, requeue.batch)
+        chosen = await named_batches(database, requeue.batch)
         batch_ids = [batch.id for batch in chosen]
         damaged: list[int] = []
         if requeue.kinds is not None and DAMAGED in requeue.kinds:
@@ -74,7 +74,7 @@ class Intake:
         )
 
     async def _unfinished(self, database: Database) -> Work:
-        chosen = await _named_batches(database, self._options.name)
+        chosen = await named_batches(database, self._options.name)
         if not chosen:
             raise UnknownName(
                 f"{self._options.database} holds no batch yet",
@@ -146,7 +146,7 @@ def _scope(sources: Sequence[Source], own: Sequence[Batch]) -> Scope:
     )
 
 
-async def _named_batches(database: Database, name: str | None) -> list[Batch]:
+async def named_batches(database: Database, name: str | None) -> list[Batch]:
     """Return the batch of this name, or all without a name; raises `UnknownName`."""
     everything = await batches.batches(database)
     if name is None:

@@ -38,6 +38,7 @@ class Job:
         "_failed",
         "_limited",
         "attempts",
+        "batch_id",
         "candidates",
         "excused",
         "history",
@@ -61,8 +62,10 @@ class Job:
         request: Request,
         names_model: bool,
         candidates: tuple[Candidate, ...],
+        batch_id: int = 0,
     ) -> None:
         self.id = job_id
+        self.batch_id = batch_id
         self.size = size
         self.text_size = text_size(size, request.body)
         self.priority = priority

@@ -27,6 +27,7 @@ from aiq.run.aftermath import Aftermath
 from aiq.run.attempt import Sender
 from aiq.run.feed import Feed
 from aiq.run.halt import End, Halt
+from aiq.run.hand import Hand
 from aiq.run.leases import Assignment, Leases
 from aiq.run.means import Means
 from aiq.run.read_ahead import ReadAhead
@@ -69,6 +70,14 @@ class Pool:
         )
         self._patience = Patience(settings.max_wait_s)
         self._leases = Leases(means)
+        self.hand = Hand(
+            halt=self._halt,
+            waiting=self._waiting,
+            reading=self._reading,
+            patience=self._patience,
+            means=means,
+            concurrency=settings.concurrency,
+        )
         self._aftermath = Aftermath(
             means=means,
             settings=settings.retry,
@@ -77,12 +86,10 @@ class Pool:
             patience=self._patience,
             halt=self._halt,
             may_go_on=self._may_go_on,
+            withdrawn=self.hand.withdrawn,
         )
         self._queue: asyncio.Queue[Assignment] = asyncio.Queue()
         self._free = settings.concurrency
-        self._idle = 0
-        """Workers that an operator wants idle."""
-        self._is_operated = False
         self._gives_up_at = math.inf
         self._is_short = False
         """Whether the next job's worst case does not fit into what the budget has left."""
@@ -99,36 +106,6 @@ class Pool:
 
     def nudge(self) -> None:
         """Look again: something was committed, or can no longer be."""
-        self._halt.nudge()
-
-    def pause(self) -> None:
-        """Send nothing new until `resume`; what is in flight goes on."""
-        self._halt.is_paused = True
-        self.operated()
-
-    def resume(self) -> None:
-        """Send again."""
-        self._halt.is_paused = False
-        self.operated()
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether an operator wants nothing new to be sent for now."""
-        return self._halt.is_paused
-
-    @property
-    def concurrency(self) -> int:
-        """How many may be in flight."""
-        return self._concurrency - self._idle
-
-    def limit(self, concurrency: int) -> None:
-        """Keep at most so many in flight, of those it began with; what is too many finishes."""
-        self._idle = self._concurrency - concurrency
-        self.operated()
-
-    def operated(self) -> None:
-        """Look again: an operator changed what may be sent."""
-        self._is_operated = True
         self._halt.nudge()
 
     @property
@@ -173,8 +150,9 @@ class Pool:
         while True:
             self._halt.changed.clear()
             self._check_health(tasks)
-            if self._is_operated:
-                self._bear_with_operator()
+            if self.hand.is_used:
+                self.hand.bear()
+                self._is_short = self._is_short and not self._halt.is_paused
             if self._halt.why_not is None:
                 self._dispatch()
             if self._halt.is_abort:
@@ -204,22 +182,15 @@ class Pool:
         if not self.in_flight or self._clock.now() >= self._gives_up_at:
             raise failure
 
-    def _bear_with_operator(self) -> None:
-        """Time in which a person keeps the run from sending counts against nobody."""
-        if self._halt.is_paused:
-            self._is_short = False
-        if self._halt.is_paused or self._fleet.is_held:
-            self._patience.hold(self._clock.now())
-        else:
-            self._patience.go_on(self._clock.now())
-
     def _may_go_on(self) -> bool:
         """Whether a worker may send again at once, without asking for its place."""
-        return self._halt.why_not is None and self._free >= self._idle
+        return self._halt.why_not is None and self._free >= self.hand.idle
 
     def _reason_to_end(self) -> End | None:
         if self._halt.why is not None:
             return self._halt.why
+        if self.hand.is_changing_jobs:
+            return None
         if self._waiting or not self._reading.is_done or self.in_flight:
             if self._is_short:
                 return End.BUDGET
@@ -230,7 +201,7 @@ class Pool:
     async def _rest(self) -> None:
         """Sleep until something changes or an instant comes that may change something."""
         is_over = self._patience.ends_at <= self._clock.now()
-        has_room = self._free > self._idle and self._has_room_for_answers()
+        has_room = self._free > self.hand.idle and self._has_room_for_answers()
         can_start = has_room and self._halt.why_not is None
         # When nothing starts any more, the instant at which something could have is long past.
         until = self._waiting.next_at if can_start and not (self._is_short or is_over) else math.inf
@@ -252,7 +223,7 @@ class Pool:
             self._halt.end(End.NO_PROVIDER, self._fleet.why_hopeless)
             return
         while (
-            self._free > self._idle
+            self._free > self.hand.idle
             and self._has_room_for_answers()
             and self._patience.ends_at > now
         ):

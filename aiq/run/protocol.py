@@ -13,6 +13,7 @@ import msgspec
 
 from aiq.errors import ExitCode, Refused
 from aiq.policy.control import Command
+from aiq.run.cancelling import Cancelled
 
 VERSION = 1
 
@@ -26,7 +27,29 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     """Say how the run stands."""
 
 
-Order: TypeAlias = Status | Command
+class CancelJobs(msgspec.Struct, frozen=True, tag="cancel"):
+    """Cancel the pending jobs of batches, and single ones; with `batch`, ids of jobs in it."""
+
+    names: tuple[str, ...]
+    batch: str | None = None
+
+
+class RequeueJobs(msgspec.Struct, frozen=True, tag="retry-failed"):
+    """Put failed jobs back, all kinds unless named; `cancelled` among them says those too."""
+
+    batch: str | None = None
+    kinds: tuple[str, ...] | None = None
+    except_kinds: tuple[str, ...] = ()
+
+
+class Requeued(msgspec.Struct, frozen=True):
+    """Jobs that were put back, and how many of them the run takes."""
+
+    jobs: int
+    taken: int
+
+
+Order: TypeAlias = Status | CancelJobs | RequeueJobs | Command
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -75,6 +98,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     said: str = ""
     hint: str | None = None
     report: RunReport | None = None
+    cancelled: Cancelled | None = None
+    requeued: Requeued | None = None
 
 
 class _Envelope(msgspec.Struct, frozen=True):

@@ -30,6 +30,8 @@ class ReadAhead:
         self._hungry = asyncio.Event()
         self._hungry.set()
         self._is_reading = False
+        self.turn = asyncio.Lock()
+        """Held while a page is read, and by whoever changes which jobs there are to read."""
 
     @property
     def is_done(self) -> bool:
@@ -38,21 +40,27 @@ class ReadAhead:
 
     def refill(self) -> None:
         """Read on if there is room."""
-        if self._has_room():
+        if not self._feed.is_done and self._has_room():
             self._hungry.set()
 
+    def revisit(self) -> None:
+        """Read again what was put back; whether there is room shows in time."""
+        self._feed.revisit()
+        self._hungry.set()
+
     async def run(self) -> None:
-        """Read until the feed ends."""
-        while not self._feed.is_done:
+        """Read whatever there is to read; ends by being cancelled."""
+        while True:
             await self._hungry.wait()
             self._hungry.clear()
             self._is_reading = True
             while self._has_room() and not self._feed.is_done:
-                for job in await self._feed.read():
-                    self._waiting.add(job)
+                async with self.turn:
+                    for job in await self._feed.read():
+                        self._waiting.add(job)
                 self._halt.nudge()
             self._is_reading = False
-        self._halt.nudge()
+            self._halt.nudge()
 
     def _has_room(self) -> bool:
         jobs = self._jobs * (BLOCKED_FACTOR if self._waiting.is_blocked else 1)

@@ -35,6 +35,7 @@ from aiq.run.fleet import Fleet, Prices, Transports, transports
 from aiq.run.funds import open_funds
 from aiq.run.halt import End, Stopped
 from aiq.run.intake import Intake
+from aiq.run.job_orders import JobOrders
 from aiq.run.means import CandidateIds, Means
 from aiq.run.models import asked_as_named, settle_models
 from aiq.run.observer import Observer, Plan
@@ -303,6 +304,14 @@ class Session:
                 writer=writer,
                 database=database,
                 work=work,
+                jobs=JobOrders(
+                    hand=pool.hand,
+                    feed=feed,
+                    writer=writer,
+                    board=board,
+                    database=database,
+                    scope=work.scope,
+                ),
                 concurrency=self._settings.run.concurrency,
                 config_file=self._settings.file,
             )

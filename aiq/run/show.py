@@ -15,6 +15,7 @@ from aiq.run.export import content_of, flat
 from aiq.store import attempts, reading
 from aiq.store.attempts import AttemptRow
 from aiq.store.db import Database, open_for_reading
+from aiq.store.reading import FoundJob
 
 
 class JobDetails(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +89,13 @@ async def read_job(path: Path, job: str, batch: str | None) -> JobDetails:
         await database.close()
 
 
-async def _read(database: Database, job: str, batch: str | None) -> JobDetails:
+async def find_job(database: Database, job: str, batch: str | None) -> FoundJob:
+    """
+    Return where one job is, by its id (or the 32 hex digits of a line without one).
+
+    Raises:
+        UnknownName: there is none, or several batches have one and none was named.
+    """
     found = await reading.find_jobs(database, job, batch)
     if not found and (digest := _digest(job)) is not None:
         found = await reading.find_jobs(database, digest, batch)
@@ -98,15 +105,20 @@ async def _read(database: Database, job: str, batch: str | None) -> JobDetails:
     if len(found) > 1:
         names = ", ".join(f"`{one.batch}`" for one in found[:10])
         raise UnknownName(f"`{job}` is in several batches: {names}", hint="name one with `--batch`")
-    finished = await reading.job_by_id(database, found[0].id)
+    return found[0]
+
+
+async def _read(database: Database, job: str, batch: str | None) -> JobDetails:
+    found = await find_job(database, job, batch)
+    finished = await reading.job_by_id(database, found.id)
     if finished is None:
         raise UnknownName(f"there is no job `{job}`")
     finished = checked(finished)
     return JobDetails(
         job=shown_key(finished.key),
-        batch=found[0].batch,
+        batch=found.batch,
         state=finished.state.value,
-        source=found[0].path,
+        source=found.path,
         line_number=finished.number,
         line=finished.request,
         content=content_of(finished) if finished.state is JobState.SUCCEEDED else None,

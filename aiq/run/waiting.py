@@ -12,6 +12,7 @@ import heapq
 import itertools
 import math
 from collections import deque
+from collections.abc import Callable
 
 from aiq.policy.breaker import State
 from aiq.policy.routing import Go, Never, Wait
@@ -49,6 +50,16 @@ class Waiting:
         """Keep a job away until the instant."""
         heapq.heappush(self._backoff, (until, next(self._order), job))
         self.bytes += job.size
+
+    def remove(self, is_gone: Callable[[Job], bool]) -> None:
+        """Let go of jobs that nobody wants any more."""
+        lanes = {key: deque(j for j in lane if not is_gone(j)) for key, lane in self._lanes.items()}
+        self._lanes = {key: lane for key, lane in lanes.items() if lane}
+        self._backoff = [one for one in self._backoff if not is_gone(one[2])]
+        heapq.heapify(self._backoff)
+        self._in_lanes = sum(map(len, self._lanes.values()))
+        left = itertools.chain(*self._lanes.values(), (job for _, _, job in self._backoff))
+        self.bytes = sum(job.size for job in left)
 
     def take(self, now: float) -> tuple[Job, Go | Never] | None:
         """

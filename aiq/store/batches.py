@@ -266,7 +266,7 @@ async def restore(database: Database, job_ids: Sequence[int]) -> None:
     """Jobs that were to be asked again are not: what they ask has an answer already."""
     await database.many(
         "UPDATE job SET state = 'succeeded', not_before = NULL, error_kind = NULL,"
-        " error_message = NULL WHERE id = ? AND state IN ('pending', 'failed')"
+        " error_message = NULL WHERE id = ? AND state IN ('pending', 'failed', 'cancelled')"
         " AND EXISTS (SELECT 1 FROM answer WHERE answer.job_id = job.id)",
         [(job_id,) for job_id in job_ids],
     )

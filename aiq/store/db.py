@@ -49,6 +49,8 @@ _WRITER_PRAGMAS = (
 _SCRATCH_TABLES = (
     "CREATE TEMP TABLE seen (job_id INTEGER PRIMARY KEY)",  # met again by an ingest
     "CREATE TEMP TABLE chosen (job_id INTEGER PRIMARY KEY)",  # put back by a requeue
+    "CREATE TEMP TABLE moved (job_id INTEGER PRIMARY KEY)",  # cancelled or put back right now
+    "CREATE TEMP TABLE requeued (job_id INTEGER PRIMARY KEY)",  # to be read again by a run
 )
 
 T = TypeVar("T")

@@ -93,6 +93,29 @@ async def page(
     return [], None
 
 
+async def requeued_page(database: Database) -> list[PendingJob]:
+    """Read the next jobs that were put back beside this run, of one batch; each only once."""
+    heads = await database.rows(_REQUEUED_PAGE)
+    if not heads:
+        await database.rows("DELETE FROM temp.requeued")
+        return []
+    taken = _within_bytes([head for head in heads if head[6] == heads[0][6]])
+    ids = as_json([head[0] for head in taken])
+    await database.rows(
+        "DELETE FROM temp.requeued WHERE job_id IN (SELECT value FROM json_each(?))", (ids,)
+    )
+    return await _with_lines(database, heads[0][6], [head[:6] for head in taken])
+
+
+_REQUEUED_PAGE = f"""
+SELECT job.id, job.key, job.priority, job.attempts, job.fresh_from, length(request.line),
+  job.batch_id
+FROM temp.requeued CROSS JOIN job ON job.id = requeued.job_id
+  JOIN request ON request.job_id = job.id
+WHERE job.state = 'pending' ORDER BY job.batch_id, job.priority DESC, job.id LIMIT {PAGE_JOBS}
+"""
+
+
 def _next_pass(cursor: Cursor) -> Cursor:
     if cursor.fresh:
         return Cursor(batch=cursor.batch, fresh=False)

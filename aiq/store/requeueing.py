@@ -1,14 +1,21 @@
-"""Jobs put back to pending on the user's word: failed ones, and those whose answer is damaged."""
+"""Jobs put back to pending on the user's word: failed, cancelled, or with a damaged answer."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
+
+from aiq.model import JobState
+from aiq.store.cancelling import PAGE
 from aiq.store.db import Database
 from aiq.store.digests import teach_digest
-from aiq.store.jobs import as_json
+from aiq.store.jobs import IN_SCOPE, Scope, as_json, scope_parameters
 
 SEARCH_PAGE = 64
+
+CANCELLED = JobState.CANCELLED.value
+"""Stands among the kinds for jobs that did not fail, but were cancelled."""
 
 
 async def damaged_jobs(database: Database, batches: Sequence[int]) -> AsyncIterator[list[int]]:
@@ -46,19 +53,13 @@ async def requeue(
     """
     Make failed jobs pending again and choose them as the scope of this run; return how many.
 
-    `kinds` None means all that failed. `damaged` are jobs whose answer is, and the only ones that
+    `kinds` None means all that failed; cancelled ones are among the kinds only where they are
+    named. `damaged` are jobs whose answer is, and the only ones that
     have succeeded. Their counts and rejections are cleared, never the ledger.
     """
     async with database.transaction():
         await database.rows("DELETE FROM temp.chosen")
-        chosen = await database.changed(
-            _CHOOSE,
-            {
-                "batches": as_json(batches),
-                "kinds": None if kinds is None else as_json(kinds),
-                "except": as_json(except_kinds),
-            },
-        )
+        chosen = await database.changed(_CHOOSE, _selection(batches, kinds, except_kinds))
         if damaged:
             chosen += await database.changed(_CHOOSE_DAMAGED, (as_json(damaged),))
             await database.rows(_DISOWN)
@@ -66,14 +67,27 @@ async def requeue(
     return chosen
 
 
-_CHOOSE = """
-INSERT INTO temp.chosen
-SELECT job.id FROM job
-WHERE job.batch_id IN (SELECT value FROM json_each(:batches)) AND job.state = 'failed'
-  AND job.source_id IS NOT NULL
-  AND (:kinds IS NULL OR job.error_kind IN (SELECT value FROM json_each(:kinds)))
-  AND job.error_kind NOT IN (SELECT value FROM json_each(:except))
+def _selection(
+    batches: Sequence[int], kinds: Sequence[str] | None, except_kinds: Sequence[str]
+) -> dict[str, object]:
+    """Return the parameters of `_SELECTED`."""
+    with_cancelled = CANCELLED in (kinds or ()) and CANCELLED not in except_kinds
+    return {
+        "batches": as_json(batches),
+        "states": as_json(["failed", *([CANCELLED] if with_cancelled else [])]),
+        "kinds": None if kinds is None else as_json(kinds),
+        "except": as_json(except_kinds),
+    }
+
+
+_SELECTED = """
+job.batch_id IN (SELECT value FROM json_each(:batches))
+  AND job.state IN (SELECT value FROM json_each(:states)) AND job.source_id IS NOT NULL
+  AND (job.state = 'cancelled' OR (
+    (:kinds IS NULL OR job.error_kind IN (SELECT value FROM json_each(:kinds)))
+    AND job.error_kind NOT IN (SELECT value FROM json_each(:except))))
 """
+_CHOOSE = f"INSERT INTO temp.chosen SELECT job.id FROM job WHERE {_SELECTED}"
 _CHOOSE_DAMAGED = "INSERT INTO temp.chosen SELECT value FROM json_each(?)"
 # The answer stays until a new one is stored, but answers no question: no ingest restores it.
 _DISOWN = """
@@ -82,5 +96,51 @@ WHERE answer.job_id = job.id AND job.state = 'succeeded'
 """
 _REQUEUE = """
 UPDATE job SET state = 'pending', fresh_from = attempts, error_kind = NULL, error_message = NULL
-FROM temp.chosen WHERE job.id = chosen.job_id AND job.state IN ('failed', 'succeeded')
+FROM temp.chosen WHERE job.id = chosen.job_id
+  AND job.state IN ('failed', 'succeeded', 'cancelled')
+"""
+
+
+class MovedJob(msgspec.Struct, frozen=True):
+    """A job that was put back beside a run, and whether it is of that run's scope."""
+
+    id: int
+    state: JobState
+    in_scope: bool
+
+
+async def requeue_page(
+    database: Database,
+    batches: Sequence[int],
+    *,
+    kinds: Sequence[str] | None,
+    except_kinds: Sequence[str],
+    scope: Scope,
+    is_read: bool,
+) -> list[MovedJob]:
+    """
+    Make some failed jobs pending again beside a run of this scope; none: there are no more.
+
+    `is_read` says that the run will read again those of its scope (`jobs.requeued_page`).
+    """
+    selection = _selection(batches, kinds, except_kinds)
+    async with database.transaction():
+        await database.rows("DELETE FROM temp.moved")
+        await database.rows(_MOVE, {**selection, "most": PAGE})
+        rows = await database.rows(_MOVED, scope_parameters(scope))
+        moved = [MovedJob(number, JobState(state), bool(is_in)) for number, state, is_in in rows]
+        if is_read:
+            ours = [(one.id,) for one in moved if one.in_scope]
+            await database.many("INSERT OR IGNORE INTO temp.requeued VALUES (?)", ours)
+        await database.rows(_REQUEUE_MOVED)
+    return moved
+
+
+_MOVE = f"INSERT INTO temp.moved SELECT job.id FROM job WHERE {_SELECTED} LIMIT :most"
+_MOVED = f"""
+SELECT job.id, job.state, {IN_SCOPE} FROM temp.moved CROSS JOIN job ON job.id = moved.job_id
+"""
+_REQUEUE_MOVED = """
+UPDATE job SET state = 'pending', fresh_from = attempts, error_kind = NULL, error_message = NULL
+FROM temp.moved WHERE job.id = moved.job_id AND job.state IN ('failed', 'cancelled')
 """

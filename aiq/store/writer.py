@@ -22,6 +22,7 @@ from aiq.errors import StoreError
 from aiq.store.db import Database, is_busy
 from aiq.store.writes import (
     BreakerMemory,
+    Cancel,
     CooldownMemory,
     Lease,
     NewCandidate,
@@ -32,7 +33,7 @@ from aiq.store.writes import (
 )
 
 Write: TypeAlias = (
-    Lease | Settle | Reject | NewCandidate | ProviderState | BreakerMemory | CooldownMemory
+    Lease | Settle | Reject | Cancel | NewCandidate | ProviderState | BreakerMemory | CooldownMemory
 )
 
 Errand: TypeAlias = Callable[[Database], Awaitable[Any]]
@@ -222,6 +223,7 @@ class Writer:
             leases=[w for w in writes if type(w) is Lease],
             rejects=[w for w in writes if type(w) is Reject],
             candidates=[w for w in writes if type(w) is NewCandidate],
+            cancels=[w for w in writes if type(w) is Cancel],
             states=[w for w in writes if type(w) is ProviderState],
             breakers=[w for w in writes if type(w) is BreakerMemory],
             cooldowns=[w for w in writes if type(w) is CooldownMemory],

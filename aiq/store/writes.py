@@ -90,6 +90,12 @@ class Reject(msgspec.Struct, frozen=True):
     message: str
 
 
+class Cancel(msgspec.Struct, frozen=True):
+    """A pending job is cancelled; handed in together with the end of its attempt."""
+
+    job_id: int
+
+
 class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
     """How a run sees a provider; `until` is the instant of the next try."""
 
@@ -124,6 +130,7 @@ async def apply(
     leases: Sequence[Lease],
     rejects: Sequence[Reject],
     candidates: Sequence[NewCandidate],
+    cancels: Sequence[Cancel] = (),
     states: Sequence[ProviderState] = (),
     breakers: Sequence[BreakerMemory] = (),
     cooldowns: Sequence[CooldownMemory] = (),
@@ -136,6 +143,7 @@ async def apply(
     work = [
         *endings(settles),
         *statements(_REJECT_JOB, [(r.job_id, r.kind, r.message) for r in rejects]),
+        *statements(_CANCEL_JOB, [(c.job_id,) for c in cancels]),
         *statements(_ADD_CANDIDATE, [msgspec.structs.astuple(c) for c in candidates]),
         *statements(_SEE_PROVIDER, [msgspec.structs.astuple(s) for s in states]),
         *statements(_KEEP_BREAKER, [msgspec.structs.astuple(b) for b in breakers]),
@@ -253,4 +261,8 @@ UPDATE job SET state = 'failed', not_before = NULL, error_kind = v.column2,
   error_message = v.column3
 FROM (VALUES {rows}) AS v
 WHERE job.id = v.column1 AND job.state = 'pending'
+"""
+_CANCEL_JOB: LiteralString = """
+UPDATE job SET state = 'cancelled', not_before = NULL
+FROM (VALUES {rows}) AS v WHERE job.id = v.column1 AND job.state = 'pending'
 """

@@ -11,6 +11,7 @@ from aiq.errors import InputError
 from aiq.run import chunks, line_keys
 from aiq.run.halt import Stopped
 from aiq.run.ingest import IngestReport
+from aiq.store.cancelling import Targets, cancel_page
 from aiq.store.db import Database
 from tests.support.factories import dump, query
 from tests.support.ingesting import Line, answer_all, encoded, fail_all, ingest, write_lines
@@ -236,6 +237,20 @@ async def test_a_rerun_that_is_taken_back_has_its_answer_again(
     write_lines(file, OLD, {"id": "b", "prompt": "same"})
     report = await ingest(database, file)
     assert report.changed == 0
+    assert states(database)[:2] == ["succeeded", "succeeded"]
+
+
+async def test_a_rerun_that_was_cancelled_has_its_answer_again_when_it_is_taken_back(
+    database: Database, file: Path
+) -> None:
+    """Cancelled it stays as long as the line asks the new question."""
+    await changed(database, file)
+    await ingest(database, file, on_changed="rerun")
+    assert await cancel_page(database, Targets(jobs=(1,))) == (1, 0)
+    await ingest(database, file, on_changed="rerun")
+    assert states(database)[0] == "cancelled"
+    write_lines(file, OLD, {"id": "b", "prompt": "same"})
+    await ingest(database, file)
     assert states(database)[:2] == ["succeeded", "succeeded"]
 
 

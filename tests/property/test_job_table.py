@@ -32,7 +32,8 @@ from aiq.prompts.shapes import parse
 from aiq.run.diagnosis import Gravity
 from aiq.run.request import Flags, Overlay, fingerprint
 from aiq.run.verification import verify
-from aiq.store import requeueing, runs
+from aiq.store import cancelling, requeueing, runs
+from aiq.store.cancelling import Targets
 from aiq.store.db import Database, open_for_run
 from aiq.store.rows import StaleWrite
 from aiq.store.writes import Reject, Settle
@@ -54,7 +55,7 @@ STATES = st.sampled_from(["succeeded", "succeeded", "failed", "pending"])
 EVENTS = [
     *("lease", "lease", "lease", "settle", "settle", "settle"),
     *("settle_any", "settle_any", "lease_again", "reject"),
-    *("grow", "ingest_again", "requeue", "reopen", "crash"),
+    *("grow", "ingest_again", "requeue", "reopen", "crash", "cancel", "bring_back"),
 ]
 
 
@@ -221,6 +222,26 @@ class JobTable(RuleBasedStateMachine):
         count = self.run(requeueing.requeue(self.database, [1], kinds=None, except_kinds=()))
         assert count == len(failed)
         for job_id in failed:
+            self.jobs[job_id].state = "pending"
+
+    def cancel(self, data: st.DataObject) -> None:
+        """What is pending among them is cancelled, and nothing else is moved."""
+        chosen = self.some(data, sorted(self.jobs))
+        targets = Targets(jobs=tuple(chosen))
+        pending = [job_id for job_id in chosen if self.jobs[job_id].state == "pending"]
+        moved, _ = self.run(cancelling.cancel_page(self.database, targets))
+        assert moved == len(pending)
+        for job_id in pending:
+            self.jobs[job_id].state = "cancelled"
+
+    def bring_back(self, _: st.DataObject) -> None:
+        """Cancelled jobs, and no failed ones, go back."""
+        cancelled = self.in_state("cancelled")
+        count = self.run(
+            requeueing.requeue(self.database, [1], kinds=["cancelled"], except_kinds=())
+        )
+        assert count == len(cancelled)
+        for job_id in cancelled:
             self.jobs[job_id].state = "pending"
 
     def reopen(self, _: st.DataObject) -> None:

@@ -16,11 +16,12 @@ ALLOWED = {
         "reject": "failed",
         "replace": "pending",
         "restore": "succeeded",
+        "cancel": "cancelled",
     },
     "running": {"succeed": "succeeded", "fail": "failed", "release": "pending"},
     "succeeded": {"rerun": "pending"},
     "failed": {"requeue": "pending", "replace": "pending", "restore": "succeeded"},
-    "cancelled": {"replace": "pending"},
+    "cancelled": {"replace": "pending", "requeue": "pending", "restore": "succeeded"},
 }
 
 
@@ -40,7 +41,6 @@ def test_an_answer_is_lost_only_on_the_users_word() -> None:
     assert [event for state, event in MOVES if state is JobState.SUCCEEDED] == [Event.RERUN]
 
 
-def test_every_state_but_cancelled_is_reached() -> None:
-    """`cancelled` comes with its own command; everything else has a way in and a way out."""
-    assert set(MOVES.values()) == set(JobState) - {JobState.CANCELLED}
+def test_every_state_is_reached_and_left() -> None:
+    assert set(MOVES.values()) == set(JobState)
     assert {state for state, _ in MOVES} == set(JobState)

@@ -1,0 +1,72 @@
+"""`aiq cancel`: jobs that are not wanted any more, through the run at work or without one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from rich.text import Text
+
+from aiq.cli import streams
+from aiq.cli.announcements import note
+from aiq.cli.control_options import CancelOptions
+from aiq.cli.followup import retry_cancelled_command
+from aiq.cli.summary import steps
+from aiq.cli.text import visible
+from aiq.errors import ExitCode
+from aiq.run.cancelling import Cancelled, cancel
+from aiq.run.job_orders import cancelled_words
+from aiq.run.operator import ask
+from aiq.run.protocol import CancelJobs
+
+NAMES_BYTES = 32 * 1024
+"""Of the names in one order to a run, which takes no line of any length."""
+
+
+def cancel_jobs(options: CancelOptions) -> int:
+    """Do what `aiq cancel` promises; return the exit status."""
+    found = _beside_run(options) or asyncio.run(
+        cancel(options.db, options.names, options.batch, note=lambda one: streams.talk([note(one)]))
+    )
+    if options.json:
+        streams.write_json(msgspec.to_builtins(found))
+        return ExitCode.OK
+    streams.talk([Text(visible(cancelled_words(found), 1000))])
+    if found.cancelled:
+        streams.talk(steps({"undo": retry_cancelled_command(options)}))
+    return ExitCode.OK
+
+
+def _beside_run(options: CancelOptions) -> Cancelled | None:
+    """Let the run at work do it; None: there is none."""
+    total = None
+    for names in _portions(options.names):
+        reply = ask(options.db, CancelJobs(names, options.batch), os.environ)
+        if reply is None:
+            return None
+        found = reply.cancelled or Cancelled()
+        total = found if total is None else _sum(total, found)
+    return total
+
+
+def _portions(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    portion: list[str] = []
+    size = 0
+    for name in names:
+        size += 6 * len(name) + 3  # as JSON, where it is all escapes
+        if portion and size > NAMES_BYTES:
+            yield tuple(portion)
+            portion, size = [], 6 * len(name) + 3
+        portion.append(name)
+    yield tuple(portion)
+
+
+def _sum(one: Cancelled, other: Cancelled) -> Cancelled:
+    return Cancelled(
+        cancelled=one.cancelled + other.cancelled,
+        in_flight=one.in_flight + other.in_flight,
+        ended=one.ended + other.ended,
+        before=one.before + other.before,
+    )
