@@ -18,7 +18,7 @@ from aiq.cli.command import Application, as_help, command
 from aiq.cli.control_options import CancelOptions, ControlOptions
 from aiq.cli.failure import Failure
 from aiq.cli.health_options import DoctorOptions, MonitorOptions, ProbeOptions
-from aiq.cli.history_options import ReportOptions
+from aiq.cli.history_options import PurgeOptions, ReportOptions
 from aiq.cli.options import (
     CheckOptions,
     ExportOptions,
@@ -58,6 +58,9 @@ _READ_STATUS = f"""\
 _EXPORT_STATUS = _READ_STATUS.replace(
     _FULL_STDOUT, f"{_FULL_STDOUT}, or stored answers are damaged"
 )
+_PURGE_STATUS = f"""\
+{_READ_STATUS}
+  130       stopped by SIGINT: what is removed stays so, and the same command goes on"""
 _CHECK_STATUS = f"""\
   0         every line is valid
   1         some lines are invalid
@@ -321,6 +324,20 @@ def doctor(options: DoctorOptions, _failure: Failure) -> int:
     from aiq.cli.doctor import show_diagnosis
 
     return show_diagnosis(options)
+
+
+@command(app, PurgeOptions, name="purge", exit_status=_PURGE_STATUS)
+def purge(options: PurgeOptions, _failure: Failure) -> int:
+    """
+    Remove finished jobs that are old, or only the texts of their answers.
+
+    Unfinished jobs stay, and so do all totals: what removed attempts have cost goes on counting.
+    Removed jobs are unknown afterwards: running their file again sends (and pays) them again. With
+    --answers-only they stay known as finished. It asks before it removes anything.
+    """
+    from aiq.cli.purge import purge_jobs
+
+    return purge_jobs(options)
 
 
 @command(app, InitOptions, name="init", exit_status=_INIT_STATUS)

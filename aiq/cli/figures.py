@@ -55,9 +55,9 @@ def possibly_paid(costs: Costs) -> str | None:
     return f"{requests}, at most {nano(costs.maybe_nano)}"
 
 
-def plural(count: int, noun: str) -> str:
-    """Write a count with its noun; the plural takes an s."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """Write a count with its noun; the plural takes an s, unless it is given."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
 def compact(count: int) -> str:

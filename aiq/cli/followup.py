@@ -24,6 +24,7 @@ _PLACES = {
     "export": ("db", "config"),
     "show": ("db",),
     "report": ("db", "config"),
+    "purge": ("db",),
     "status": ("db",),
     "check": ("config",),
     "init": ("config",),

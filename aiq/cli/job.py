@@ -47,7 +47,9 @@ def show_job(options: ShowOptions) -> int:
 def job_lines(job: JobDetails, width: int) -> list[Text]:
     """Return a job's place, request, answer or error, and attempts."""
     blocks = [_place(job), _titled("request", job.line.decode(errors="backslashreplace"))]
-    if job.content is not None:
+    if job.is_purged:
+        blocks.append(_titled("answer", "purged"))
+    elif job.content is not None:
         blocks += _answer(job)
     elif job.error_kind is not None:
         message = f"{job.error_kind}: {job.error_message or 'no message'}"

@@ -32,6 +32,7 @@ def write_results(options: ExportOptions) -> int:
     exported = asyncio.run(output.write(options.batch))
     left = asyncio.run(unfinished(options.db, options.batch))
     said = [] if output.is_stdout else [output.written(exported)]
+    said += [_without_text(exported)] if exported.purged else []
     said += [f"{figures.plural(left, 'job')} not finished"] if left else []
     if said:
         streams.say("; ".join(said))
@@ -137,6 +138,11 @@ class ResultFile:
             stream=stream,
             escape_controls=escape_controls,
         )
+
+
+def _without_text(exported: Exported) -> str:
+    answers = figures.plural(exported.purged, "answer")
+    return f"{answers} of them without text: `aiq purge` has removed it"
 
 
 def _asked_again(exported: Exported) -> str:

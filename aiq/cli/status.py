@@ -69,7 +69,7 @@ def status_lines(status: Status, width: int) -> list[Text]:
         blocks.append([Text(f"possibly paid without an answer: {paid}")])
     if status.errors:
         blocks.append(failures(status.errors, sum(batch.failed for batch in status.batches)))
-    blocks += [_told(status), _unread(status)]
+    blocks += [_told(status), [*_purged(status), *_unread(status)]]
     return stacked(blocks)
 
 
@@ -137,6 +137,17 @@ def _status(one: ProviderFacts, now_us: int | None) -> str:
     if one.until_us is not None and now_us is not None:
         wait = f", {figures.wait((one.until_us - now_us) / 1e6)}"
     return one.status + wait + (f": {visible(one.reason)}" if one.reason else "")
+
+
+def _purged(status: Status) -> list[Text]:
+    return [
+        Text(
+            f"note: {figures.plural(batch.purged, 'finished job')} of {visible(batch.name)}"
+            " purged; what they cost is part of the figures"
+        )
+        for batch in status.batches
+        if batch.purged
+    ]
 
 
 def _unread(status: Status) -> list[Text]:

@@ -1,7 +1,8 @@
-"""Option values that need more than a type: models, request fields as `KEY=JSON`, kinds."""
+"""Option values that need more than a type: models, request fields as `KEY=JSON`, kinds, ages."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,6 +81,21 @@ def model_name(given: str | None) -> str | None:
     if given is not None and looks_like_key(given):
         raise typed_key("-m")
     return given
+
+
+_AGE = re.compile(r"([0-9]{1,6})([mhd])")
+_UNIT_US = {"m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+
+
+def age_us(option: str, given: str) -> int:
+    """Return microseconds from `30m`, `12h` or `7d`; raises `Refused` for any other form."""
+    found = _AGE.fullmatch(given)
+    if found is None:
+        raise Refused(
+            f"{option} {quoted(given)}: is no age",
+            hint="write a whole number of minutes, hours or days: `30m`, `12h`, `7d`",
+        )
+    return int(found[1]) * _UNIT_US[found[2]]
 
 
 def kinds(option: str, given: Sequence[str]) -> tuple[str, ...]:

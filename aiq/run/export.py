@@ -47,6 +47,8 @@ class Exported(NamedTuple):
     """Stored answers met that are damaged, written as failed or left out."""
     vanished: int = 0
     """Those of them whose line is no longer in its file: nobody can ask again."""
+    purged: int = 0
+    """Answers written without their text, because `purge` has removed it."""
 
 
 @functools.cache
@@ -172,7 +174,7 @@ async def _write(
     line, wanted = _LINES[format], STATES[state]
     if format == "csv":
         stream.write(_escaped(csv_header()) if escape else csv_header())
-    results = damaged = vanished = 0
+    results = damaged = vanished = purged = 0
     # What is damaged is failed, and only the answers tell.
     read = STATES["all"] if JobState.FAILED in wanted else wanted
     async for jobs in reading.finished_jobs(database, batch_id, read):
@@ -184,10 +186,11 @@ async def _write(
             if job.state in wanted:
                 page.write(line(job))
                 results += 1
+                purged += job.is_purged
         text = page.getvalue()
         stream.write(_escaped(text) if escape else text)
     stream.flush()
-    return Exported(results, damaged, vanished)
+    return Exported(results, damaged, vanished, purged)
 
 
 def _escaped(text: bytes) -> bytes:
@@ -209,8 +212,8 @@ _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 
 def content_of(job: FinishedJob) -> Content:
-    """Return what a person wants out of a job's stored reply."""
-    if job.body is None:
+    """Return what a person wants out of a job's stored reply; nothing of one that was purged."""
+    if not job.body:
         return Content()
     return _dialect(job.provider_kind).content(_endpoint(job), job.body)
 
@@ -252,6 +255,8 @@ def flat(job: FinishedJob) -> dict[str, Any]:
         value = getattr(found, name)
         if value is not None:
             row[name] = value
+    if job.is_purged:
+        row["purged"] = True
     return row
 
 
@@ -268,7 +273,7 @@ def _flat_line(job: FinishedJob) -> bytes:
 
 def _openai_line(job: FinishedJob) -> bytes:
     body = None
-    if job.body is not None and job.provider_kind not in _OPENAI_KINDS:
+    if job.body and job.provider_kind not in _OPENAI_KINDS:
         body = _dialect(job.provider_kind).completion(_endpoint(job), job.body)
     return json_text.encode(openai_line(job, body)) + b"\n"
 

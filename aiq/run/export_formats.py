@@ -49,7 +49,9 @@ def openai_line(job: FinishedJob, completion: dict[str, Any] | None = None) -> d
         "response": None,
         "error": None,
     }
-    if job.state is JobState.SUCCEEDED and job.body is not None:
+    if job.is_purged:
+        line["error"] = {"code": "purged", "message": "the answer was purged"}
+    elif job.state is JobState.SUCCEEDED and job.body is not None:
         line["response"] = _response(job, 200, completion or _raw(job.body))
     elif job.status_code is not None and job.status_code >= 300:
         error = {

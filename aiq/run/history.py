@@ -153,6 +153,8 @@ def _prompt(line: bytes) -> str:
 
 
 def _answer(job: reading.FinishedJob) -> str | None:
+    if job.is_purged:
+        return "(purged)"
     found = content_of(job)
     said = found.text if found.text is not None else found.refusal
     return said[:_EXCERPT] if said is not None else None

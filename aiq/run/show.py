@@ -28,6 +28,7 @@ class JobDetails(msgspec.Struct, frozen=True, kw_only=True):
     line_number: int
     line: bytes
     content: Content | None
+    is_purged: bool
     attempts: tuple[AttemptRow, ...]
     error_kind: str | None
     error_message: str | None
@@ -122,6 +123,7 @@ async def _read(database: Database, job: str, batch: str | None) -> JobDetails:
         line_number=finished.number,
         line=finished.request,
         content=content_of(finished) if finished.state is JobState.SUCCEEDED else None,
+        is_purged=finished.is_purged,
         attempts=tuple(await attempts.of_job(database, finished.id)),
         error_kind=finished.error_kind,
         error_message=finished.error_message,

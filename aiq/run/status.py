@@ -13,7 +13,7 @@ from aiq.errors import UnknownName
 from aiq.model import JobState, Kind
 from aiq.run.facts import ErrorGroup, ProviderFacts, error_groups
 from aiq.run.report import Ledger, provider_json, usd
-from aiq.store import attempts, controls, providers, reading, runs
+from aiq.store import attempts, controls, providers, purging, reading, runs
 from aiq.store.attempts import CandidateState
 from aiq.store.db import Database, open_for_reading
 from aiq.store.lock import is_held
@@ -44,6 +44,8 @@ class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
     invalid: int
     cost_usd: float | None
     unread: bool = False
+    purged: int = 0
+    """Finished jobs that are no longer in it, and whose attempts its cost includes."""
 
     def to_json(self) -> dict[str, object]:
         """Return the batch's object of the JSON contract."""
@@ -140,6 +142,7 @@ async def _read(database: Database, path: Path, batch: str | None, now_us: int) 
             raise UnknownName(f"there is no batch `{batch}`", hint="`aiq status` lists them")
         wanted = [counts[0].id]
     costs = await attempts.cost_by_batch(database)
+    gone = await purging.purged_jobs(database)
     candidates = await attempts.candidate_states(database)
     ledger = Ledger(dict.fromkeys(one.provider for one in candidates))
     for row in await attempts.sums(database, wanted):
@@ -152,7 +155,9 @@ async def _read(database: Database, path: Path, batch: str | None, now_us: int) 
     paused_since = None if paused_us is None else rfc3339(paused_us)
     return Status(
         db=str(path),
-        batches=tuple(_batch(one, *costs.get(one.id, (0, 0))) for one in counts),
+        batches=tuple(
+            _batch(one, *costs.get(one.id, (0, 0)), gone.get(one.id, 0)) for one in counts
+        ),
         ledger=ledger,
         providers=tuple(_facts(candidates, await providers.states(database), now_us)),
         in_flight=_in_flight(candidates) if is_running else {},
@@ -166,7 +171,7 @@ async def _read(database: Database, path: Path, batch: str | None, now_us: int) 
     )
 
 
-def _batch(counts: BatchCounts, cost_nano: int, unpriced: int) -> BatchStatus:
+def _batch(counts: BatchCounts, cost_nano: int, unpriced: int, purged: int) -> BatchStatus:
     states = {state.value: counts.states.get(state, 0) for state in JobState}
     return BatchStatus(
         name=counts.name,
@@ -175,6 +180,7 @@ def _batch(counts: BatchCounts, cost_nano: int, unpriced: int) -> BatchStatus:
         invalid=counts.invalid,
         cost_usd=usd(cost_nano, unpriced),
         unread=counts.unread,
+        purged=purged,
     )
 
 

@@ -15,7 +15,7 @@ import msgspec
 from aiq.model import LedgerRow
 from aiq.store.db import Database, Row
 from aiq.store.jobs import IN_SCOPE, Scope, scope_parameters
-from aiq.store.tallies import COUNTED, COUNTED_LATENCIES, NEWEST
+from aiq.store.tallies import COMMITTED, COUNTED, COUNTED_LATENCIES, NEWEST
 
 
 class CandidateState(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,17 +136,8 @@ async def committed_nano(
     The second number counts attempts that were, or may be, paid and of which neither is known.
     `before_run` leaves out those of this run and later ones.
     """
-    row = await database.row(_COMMITTED, {**_batches(batches), "before_run": before_run})
+    row = await database.row(COMMITTED, {**_batches(batches), "before_run": before_run})
     return (row[0] or 0, row[1] or 0) if row else (0, 0)
-
-
-_COMMITTED = """
-SELECT sum(CASE billed WHEN 'yes' THEN coalesce(cost_nano, bound_nano) ELSE bound_nano END),
-  sum(coalesce(CASE billed WHEN 'yes' THEN cost_nano END, bound_nano) IS NULL)
-FROM attempt WHERE attempt.billed IN ('yes', 'maybe') AND coalesce(attempt.run_id < :before_run, 1)
-  AND attempt.job_id IN (
-    SELECT id FROM job WHERE batch_id IN (SELECT value FROM json_each(:batches)))
-"""
 
 
 async def latencies(

@@ -54,6 +54,11 @@ class FinishedJob(msgspec.Struct, frozen=True, kw_only=True):
     is_vanished: bool
     """Its line is no longer in its file."""
 
+    @property
+    def is_purged(self) -> bool:
+        """Whether its answer was removed on the user's word: no answer was ever empty."""
+        return self.state is JobState.SUCCEEDED and self.body == b""
+
 
 class FoundJob(msgspec.Struct, frozen=True, kw_only=True):
     """Where a job is."""

@@ -45,7 +45,13 @@ NEWEST: LiteralString = """
 """
 """The newest attempt of a candidate that it ended itself, and not we."""
 
-_ADD_UP = """
+COUNTED_FIELDS: LiteralString = """
+batch_id, candidate_id, kind, billed, count, cost_nano, unpriced, bound_nano, unbounded,
+input_tokens, output_tokens, cached_tokens, truncated, refused
+"""
+"""The columns of `COUNTED`, in its order."""
+
+ADD_UP: LiteralString = """
   ON CONFLICT DO UPDATE SET count = count + excluded.count,
     cost_nano = cost_nano + excluded.cost_nano, unpriced = unpriced + excluded.unpriced,
     bound_nano = bound_nano + excluded.bound_nano, unbounded = unbounded + excluded.unbounded,
@@ -54,6 +60,8 @@ _ADD_UP = """
     cached_tokens = cached_tokens + excluded.cached_tokens,
     truncated = truncated + excluded.truncated, refused = refused + excluded.refused
 """
+"""Ends an INSERT of `COUNTED` into a table that has one row for what is alike."""
+
 _COUNT_UP = "ON CONFLICT DO UPDATE SET count = count + excluded.count"
 
 TALLIES: LiteralString = f"""
@@ -86,7 +94,7 @@ CREATE TABLE latency_tally (              -- answered attempts of a batch by lat
 ALTER TABLE candidate ADD COLUMN newest INTEGER;
                                           -- the newest attempt that it ended itself
 
-INSERT INTO tally {COUNTED} {_ADD_UP};
+INSERT INTO tally {COUNTED} {ADD_UP};
 INSERT INTO latency_tally {COUNTED_LATENCIES} {_COUNT_UP};
 UPDATE candidate SET newest = {NEWEST};
 
@@ -95,11 +103,58 @@ WHEN old.kind IS NULL AND new.kind IS NOT NULL
 BEGIN
   INSERT INTO tally
   SELECT batch_id, new.candidate_id, new.kind, new.billed, 1, {_of("new", _SUMMED)}
-  FROM job WHERE id = new.job_id {_ADD_UP};
+  FROM job WHERE id = new.job_id {ADD_UP};
   INSERT INTO latency_tally
   SELECT batch_id, new.candidate_id, {_of("new", _LATENCY)}, 1
   FROM job WHERE id = new.job_id AND new.kind = 'ok' {_COUNT_UP};
   UPDATE candidate SET newest = new.id
   WHERE id = new.candidate_id AND new.kind <> 'cancelled' AND new.cause IS NULL;
 END;
+"""
+
+PURGED: LiteralString = """
+CREATE TABLE purged (                     -- attempts that are no longer in the ledger, summed;
+                                          -- `tally` holds them too
+  batch_id       INTEGER NOT NULL,
+  candidate_id   INTEGER NOT NULL,
+  kind           TEXT    NOT NULL,
+  billed         TEXT    NOT NULL,
+  count          INTEGER NOT NULL,
+  cost_nano      INTEGER NOT NULL,
+  unpriced       INTEGER NOT NULL,
+  bound_nano     INTEGER NOT NULL,
+  unbounded      INTEGER NOT NULL,
+  input_tokens   INTEGER NOT NULL,
+  output_tokens  INTEGER NOT NULL,
+  cached_tokens  INTEGER NOT NULL,
+  truncated      INTEGER NOT NULL,
+  refused        INTEGER NOT NULL,
+  committed_nano INTEGER NOT NULL,        -- what they take of a budget
+  uncommitted    INTEGER NOT NULL,        -- and how many of them nobody can say it of
+  PRIMARY KEY (batch_id, candidate_id, kind, billed)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE purged_job (                 -- jobs that were removed, by how they had ended
+  batch_id INTEGER NOT NULL,
+  state    TEXT    NOT NULL CHECK (state IN ('succeeded', 'failed', 'cancelled')),
+  count    INTEGER NOT NULL,
+  PRIMARY KEY (batch_id, state)
+) STRICT, WITHOUT ROWID;
+"""
+
+COMMITTED: LiteralString = """
+SELECT sum(nano), sum(unknown) FROM (
+  SELECT CASE billed WHEN 'yes' THEN coalesce(cost_nano, bound_nano) ELSE bound_nano END AS nano,
+    coalesce(CASE billed WHEN 'yes' THEN cost_nano END, bound_nano) IS NULL AS unknown
+  FROM attempt WHERE attempt.billed IN ('yes', 'maybe')
+    AND coalesce(attempt.run_id < :before_run, 1) AND attempt.job_id IN (
+      SELECT id FROM job WHERE batch_id IN (SELECT value FROM json_each(:batches)))
+  UNION ALL
+  SELECT committed_nano, uncommitted FROM purged
+  WHERE batch_id IN (SELECT value FROM json_each(:batches)))
+"""
+"""
+What a budget counts: each attempt's cost, else the most it can have cost.
+
+With `before_run`, of earlier runs alone; what was purged is of earlier runs.
 """

@@ -8,6 +8,8 @@ from being looked at is an error of that rule alone.
 
 from __future__ import annotations
 
+from typing import LiteralString
+
 import msgspec
 
 from aiq.model import LedgerRow
@@ -130,7 +132,7 @@ async def sums(database: Database) -> Sums:
     """Add up the ledger in both ways; one instant for all of it."""
     await database.rows("BEGIN")
     try:
-        plain = await database.row(_PLAIN) or ()
+        plain = await database.row(await _plain(database)) or ()
         by_batch = await attempts.cost_by_batch(database)
         return Sums(
             by_provider=await attempts.sums(database),
@@ -139,6 +141,13 @@ async def sums(database: Database) -> Sums:
         )
     finally:
         await database.rows("ROLLBACK")
+
+
+async def _plain(database: Database) -> LiteralString:
+    """Return the statement over the ledger, and over what was purged from it if that is kept."""
+    if await database.row("SELECT 1 FROM sqlite_schema WHERE name = 'purged'"):
+        return _PLAIN.replace("{purged}", _PURGED)
+    return _PLAIN.replace("{purged}", "")
 
 
 _PLAIN_FIELDS = (
@@ -153,11 +162,23 @@ _PLAIN_FIELDS = (
     "output_tokens",
     "cached_tokens",
 )
-_PLAIN = """
+_PLAIN: LiteralString = """
 SELECT (SELECT count(*) FROM batch CROSS JOIN job ON job.batch_id = batch.id),
-  (SELECT count(*) FROM job NOT INDEXED), count(*), sum(cost_nano),
-  sum(billed = 'yes' AND cost_nano IS NULL), sum(billed = 'maybe'),
-  sum(CASE billed WHEN 'maybe' THEN bound_nano END),
-  sum(input_tokens), sum(output_tokens), sum(cached_tokens)
-FROM attempt WHERE kind IS NOT NULL
+  (SELECT count(*) FROM job NOT INDEXED), sum(count), sum(cost_nano), sum(unpriced),
+  sum(possibly_paid), sum(possibly_paid_nano), sum(input_tokens), sum(output_tokens),
+  sum(cached_tokens)
+FROM (
+  SELECT count(*) AS count, sum(cost_nano) AS cost_nano,
+    sum(billed = 'yes' AND cost_nano IS NULL) AS unpriced, sum(billed = 'maybe') AS possibly_paid,
+    sum(CASE billed WHEN 'maybe' THEN bound_nano END) AS possibly_paid_nano,
+    sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+    sum(cached_tokens) AS cached_tokens
+  FROM attempt WHERE kind IS NOT NULL
+  {purged})
+"""
+_PURGED: LiteralString = """
+  UNION ALL
+  SELECT sum(count), sum(cost_nano), sum(unpriced), sum(iif(billed = 'maybe', count, 0)),
+    sum(bound_nano), sum(input_tokens), sum(output_tokens), sum(cached_tokens)
+  FROM purged
 """

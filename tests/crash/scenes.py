@@ -61,15 +61,17 @@ class OldSchema(Scene):
     def check_left(self, ordeal: Ordeal) -> None:
         """The schema is fully the one or fully the next one."""
         [(version,)] = rows(ordeal.place.db, "PRAGMA user_version")
-        [(second, third, fourth)] = rows(
+        [(second, third, fourth, fifth)] = rows(
             ordeal.place.db,
             "SELECT sum(name IN ('provider_state', 'breaker')),"
             " sum(name IN ('tally', 'latency_tally', 'attempt_ended')),"
-            " sum(name = 'cooldown') FROM sqlite_schema",
+            " sum(name = 'cooldown'), sum(name IN ('purged', 'purged_job')) FROM sqlite_schema",
         )
-        stages = [(1, 0, 0, 0), (2, 2, 0, 0), (3, 2, 3, 0), (4, 2, 3, 1)]
-        assert (version, second, third, fourth) in stages
-        assert len(MIGRATIONS) == 4, "a new one has to be told here"
+        stages = [
+            (1, 0, 0, 0, 0), (2, 2, 0, 0, 0), (3, 2, 3, 0, 0), (4, 2, 3, 1, 0), (5, 2, 3, 1, 2)
+        ]  # fmt: skip
+        assert (version, second, third, fourth, fifth) in stages
+        assert len(MIGRATIONS) == 5, "a new one has to be told here"
 
 
 class FailedJobs(Scene):

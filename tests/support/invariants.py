@@ -49,16 +49,28 @@ _BROKEN_RULES = {
         SELECT batch_id, candidate_id, kind, billed, count, cost_nano, bound_nano, input_tokens,
           output_tokens, truncated FROM tally
         EXCEPT
-        SELECT batch_id, candidate_id, kind, billed, count(*), coalesce(sum(cost_nano), 0),
-          coalesce(sum(CASE billed WHEN 'maybe' THEN bound_nano END), 0),
-          coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), sum(flags & 1)
-        FROM attempt JOIN job ON job.id = job_id GROUP BY 1, 2, 3, 4""",
+        SELECT batch_id, candidate_id, kind, billed, sum(count), sum(cost_nano), sum(bound_nano),
+          sum(input_tokens), sum(output_tokens), sum(truncated)
+        FROM (
+          SELECT batch_id, candidate_id, kind, billed, 1 AS count,
+            coalesce(cost_nano, 0) AS cost_nano,
+            coalesce(CASE billed WHEN 'maybe' THEN bound_nano END, 0) AS bound_nano,
+            coalesce(input_tokens, 0) AS input_tokens, coalesce(output_tokens, 0) AS output_tokens,
+            flags & 1 AS truncated
+          FROM attempt JOIN job ON job.id = job_id
+          UNION ALL
+          SELECT batch_id, candidate_id, kind, billed, count, cost_nano, bound_nano,
+            input_tokens, output_tokens, truncated FROM purged)
+        GROUP BY 1, 2, 3, 4""",
     "the kept sums leave out attempts": """
-        SELECT (SELECT sum(count) FROM tally) AS kept,
-          (SELECT count(*) FROM attempt WHERE kind IS NOT NULL) AS ended WHERE kept <> ended""",
+        SELECT (SELECT coalesce(sum(count), 0) FROM tally) AS kept,
+          (SELECT count(*) FROM attempt WHERE kind IS NOT NULL)
+          + (SELECT coalesce(sum(count), 0) FROM purged) AS ended WHERE kept <> ended""",
     "the kept latencies are not those of the ledger": """
-        SELECT (SELECT sum(count) FROM latency_tally) AS kept,
-          (SELECT count(*) FROM attempt WHERE kind = 'ok') AS answered WHERE kept <> answered""",
+        SELECT (SELECT coalesce(sum(count), 0) FROM latency_tally) AS kept,
+          (SELECT count(*) FROM attempt WHERE kind = 'ok')
+          + (SELECT coalesce(sum(count), 0) FROM purged WHERE kind = 'ok') AS answered
+        WHERE kept <> answered""",
 }  # fmt: skip
 
 _ANSWERED_TWICE = """

@@ -15,6 +15,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import aiq
+from aiq.cli import figures
 from aiq.cli.page import charts, words
 from aiq.cli.text import visible
 from aiq.clock import rfc3339
@@ -60,7 +61,7 @@ def page(history: History, *, now_us: int) -> bytes:
             script=Markup(script),  # noqa: S704 - our own file
             number=words.number,
             dollars=words.dollars,
-            plural=words.plural,
+            plural=figures.plural,
         )
     )
     return text.encode("utf-8", "backslashreplace")

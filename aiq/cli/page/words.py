@@ -33,6 +33,7 @@ def words(history: History) -> dict[str, Any]:
         "line": line,
         "period": _period(line),
         "jobs": sum(one.total for one in status.batches),
+        "purged": sum(one.purged for one in status.batches),
         "facts": list(_facts(history)),
         "states": STATES,
         "batches": batches[:MOST_ROWS],
@@ -65,11 +66,6 @@ def dollars(amount: float | None) -> str:
     return figures.UNKNOWN if amount is None else figures.usd(amount)
 
 
-def plural(count: int, noun: str, nouns: str | None = None) -> str:
-    """Write a count with its noun."""
-    return f"{count:,} {nouns}" if nouns and count != 1 else figures.plural(count, noun)
-
-
 def number(count: int) -> str:
     """Write a count."""
     return f"{count:,}"
@@ -80,10 +76,18 @@ def _facts(history: History) -> Iterator[tuple[str, str, str]]:
     jobs = sum(one.total for one in batches)
     for state in (JobState.SUCCEEDED, JobState.FAILED):
         count = sum(getattr(one, state) for one in batches)
-        yield state.value, number(count), f"{_percent(count, jobs)} of {plural(jobs, 'job')}"
+        yield (
+            state.value,
+            number(count),
+            f"{_percent(count, jobs)} of {figures.plural(jobs, 'job')}",
+        )
     left = sum(one.pending + one.running for one in batches)
     if left:
-        yield "not finished", number(left), f"{_percent(left, jobs)} of {plural(jobs, 'job')}"
+        yield (
+            "not finished",
+            number(left),
+            f"{_percent(left, jobs)} of {figures.plural(jobs, 'job')}",
+        )
     paid = figures.possibly_paid(total)
     yield "spent", figures.cost(total), f"possibly paid: {paid}" if paid else ""
     yield "requests", number(total.requests), _per_answer(total)
@@ -142,7 +146,7 @@ def _slices(line: Timeline) -> str:
     text = f"Times are UTC; a slice is one {_width(line)}" if line.width_us else ""
     gaps = len(line.breaks)
     if gaps:
-        text += f"; {plural(gaps, 'dotted line')} where time without any run is left out"
+        text += f"; {figures.plural(gaps, 'dotted line')} where time without any run is left out"
     return text + "."
 
 

@@ -1,0 +1,173 @@
+"""`aiq purge`: it says what will go, goes on only where that is meant, and can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from aiq.cli.values import age_us
+from aiq.errors import Refused
+from tests.cli.conftest import Aiq
+from tests.support.invariants import check_store, rows
+from tests.support.ledger import prompts
+from tests.support.process import TERMINAL, Workplace, contents
+
+JOBS = 4_000
+SIMULATED = {
+    "kind": "simulated",
+    "simulated": {"latency_ms": 0, "error_rate": 0.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "minutes"), [("30m", 30), ("12h", 720), ("7d", 10_080), ("0m", 0), ("007d", 10_080)]
+)
+def test_an_age_is_minutes_hours_or_days(given: str, minutes: int) -> None:
+    assert age_us("--older-than", given) == minutes * 60_000_000
+
+
+@pytest.mark.parametrize(
+    "given", ["", "7", "d", "7 d", "-7d", "+7d", "7D", "1.5h", "7w", "7d12h", "\u0667d", "9999999d"]
+)
+def test_anything_else_is_refused(given: str) -> None:
+    with pytest.raises(Refused, match="is no age") as refused:
+        age_us("--older-than", given)
+    assert "`7d`" in str(refused.value.hint)
+
+
+def test_without_a_word_nothing_is_removed(aiq: Aiq) -> None:
+    """A script has to say that it is meant; everything it is told first is true."""
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    refused = aiq("purge", "--older-than", "0m")
+    assert refused.exit_code == 2
+    assert "this removes 3 jobs finished before " in refused.stderr
+    assert "running their files again sends and pays them again" in refused.stderr
+    assert "`--yes` says that this is meant" in refused.stderr
+    assert json.loads(aiq("status", "--json").stdout)["totals"]["succeeded"] == 3
+
+
+def test_a_dry_run_shows_it_and_removes_nothing(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    shown = aiq("purge", "--older-than", "0m", "--dry-run")
+    assert (shown.exit_code, shown.stdout) == (0, "")
+    assert shown.stderr.startswith("would remove 3 jobs finished before ")
+    assert shown.stderr.endswith("nothing was removed\n")
+    told = json.loads(aiq("purge", "--older-than", "0m", "--dry-run", "--json").stdout)
+    assert (told["jobs"], told["attempts"], told["answers"]) == (3, 3, 3)
+    assert (told["removed"], told["file_bytes"]) == (False, None)
+    assert json.loads(aiq("status", "--json").stdout)["totals"]["succeeded"] == 3
+
+
+def test_with_yes_it_goes_and_the_money_stays(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    cost = json.loads(aiq("status", "--json").stdout)["cost_usd"]
+    assert cost > 0
+    done = aiq("purge", "prompts", "--older-than", "0m", "--yes")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr.startswith("removed 3 jobs of prompts finished before ")
+    told = json.loads(aiq("status", "--json").stdout)
+    assert (told["cost_usd"], told["totals"]["total"]) == (cost, 0)
+    assert told["batches"][0]["purged"] == 3
+    assert "note: 3 finished jobs of prompts purged" in aiq("status").stdout
+    again = aiq("purge", "--older-than", "0m", "--yes")
+    assert (again.exit_code, again.stderr[:17]) == (0, "nothing to remove")
+    assert aiq("doctor", "--verify", "aiq.db").exit_code == 0
+
+
+def test_answers_without_text_are_told_of(aiq: Aiq, folder: Path) -> None:
+    """In `export`, `show` and the report; nothing of them is sent again."""
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    done = aiq("purge", "--older-than", "0m", "--answers-only", "--yes", "--json")
+    told = json.loads(done.stdout)
+    assert (told["jobs"], told["answers"], told["attempts"], told["removed"]) == (3, 3, 0, True)
+    exported = aiq("export")
+    assert exported.exit_code == 0
+    assert exported.stderr == "3 answers of them without text: `aiq purge` has removed it\n"
+    assert [json.loads(line)["purged"] for line in exported.stdout.splitlines()] == [True] * 3
+    assert "answer\n  purged" in aiq("show", "one").stdout
+    assert json.loads(aiq("run", "prompts.jsonl", "--json").stdout)["requests"] == 0
+    aiq("report")
+    assert "(purged)" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_report_says_what_it_leaves_out(aiq: Aiq, folder: Path) -> None:
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    aiq("purge", "--older-than", "0m", "--yes")
+    assert aiq("report").exit_code == 0
+    assert "3 finished jobs purged" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("words", [(), ("nobody",)])
+def test_unknown_names_are_refused(aiq: Aiq, words: tuple[str, ...]) -> None:
+    if words:
+        aiq("run", "prompts.jsonl", "-p", "quick")
+    assert aiq("purge", *words, "--older-than", "7d", "--yes").exit_code == 2
+
+
+async def test_a_person_is_asked(tmp_path: Path) -> None:
+    async with Workplace(tmp_path, a=SIMULATED) as place:
+        await place.run("run", place.write(prompts(5)))
+        for answer, code, left in ((b"y\n", 2, 5), (b"yes\n", 0, 0)):
+            asking = await place.start("purge", "--older-than", "0m", terminal=TERMINAL)
+            await asking.says("Type yes to go on:")
+            assert rows(place.db, "SELECT count(*) FROM job") == [(5,)]
+            asking.press(answer)
+            assert (await asking.ended()).code == code
+            assert rows(place.db, "SELECT count(*) FROM job") == [(left,)]
+
+
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [
+        (signal.SIGKILL, ()),
+        (signal.SIGKILL, ("--answers-only",)),
+        (signal.SIGINT, ()),
+        (signal.SIGTERM, ("--answers-only",)),
+    ],
+)
+async def test_it_may_be_stopped_at_any_point(
+    tmp_path: Path, number: signal.Signals, how: tuple[str, ...]
+) -> None:
+    """What is gone is gone whole, no total has changed, and the same command goes on."""
+    command = ("purge", "--older-than", "0m", "--yes", *how)
+    async with Workplace(tmp_path, a=SIMULATED) as place:
+        file = place.write(prompts(JOBS))
+        assert (await place.run("run", file, "-q")).code == 0
+        cost = (await place.run("status", "--json")).json()["cost_usd"]
+        running = await place.start(*command)
+        while remaining(place.db) == JOBS:  # noqa: ASYNC110 - it is another process that changes it
+            await asyncio.sleep(0)
+        running.send(number)
+        assert (await running.ended()).code == (130 if number == signal.SIGINT else -number)
+        assert 0 < remaining(place.db) < JOBS, "it came too late to prove anything"
+        assert (await place.run("doctor", "--verify", "aiq.db")).code == 0
+        check_runless(place.db)
+        assert (await place.run("status", "--json")).json()["cost_usd"] == cost
+        assert (await place.run(*command)).code == 0
+        assert remaining(place.db) == 0
+        assert (await place.run("doctor", "--verify", "aiq.db")).code == 0
+        check_store(place.db)
+        assert (await place.run("status", "--json")).json()["cost_usd"] == cost
+    assert not [name for name in contents(tmp_path) if "rescue" in name or "copy" in name]
+
+
+def remaining(path: Path) -> int:
+    """Count the answers that still have a text."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        count: int
+        [(count,)] = connection.execute("SELECT count(*) FROM answer WHERE length(body) > 0")
+        return count
+
+
+def check_runless(path: Path) -> None:
+    """No job was left without its request, attempts or answer by what was stopped."""
+    for table in ("request", "answer"):
+        lone = f"SELECT count(*) FROM {table} WHERE job_id NOT IN (SELECT id FROM job)"
+        assert rows(path, lone) == [(0,)], table
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
