@@ -25,6 +25,10 @@ from aiq.config import Settings, load
 from aiq.errors import Refused
 from aiq.policy.alert import Alert
 from aiq.policy.health import Level
+from aiq.policy.standing import Status
+from aiq.run.alerts.dispatch import STOPPED_GRACE_S
+from aiq.run.alerts.opening import open_alerts
+from aiq.run.alerts.sending import sending
 from aiq.run.beside import seen_by_run
 from aiq.run.health_file import HealthFile
 from aiq.run.monitor import Monitor, in_time
@@ -69,13 +73,18 @@ class _Watch:
         self._in_run: Mapping[str, ProviderState] = {}
         self._beside_at = self._clock.now()
         self._file: HealthFile | None = None
+        model, environ = model_name(options.model), dict(os.environ)
+        self._alerts = open_alerts(
+            settings, environ=environ, clock=self._clock, note=self._note, model=model
+        )
+        self._alerts.unwell = self._unwell
         probe = Probe(
             settings,
             database=options.db,
-            model=model_name(options.model),
+            model=model,
             level=None,
             clock=self._clock,
-            environ=dict(os.environ),
+            environ=environ,
         )
         self._monitor = Monitor(
             settings,
@@ -93,6 +102,10 @@ class _Watch:
             self._file = HealthFile(self._options.health_file, interval_s=interval_s)
         for note in self._settings.notes:
             self._note(note)
+        async with sending(self._alerts):
+            return await self._until_stopped()
+
+    async def _until_stopped(self) -> int:
         signals = Signals(leave=self._leave)
         with signals.listening():
             work = asyncio.create_task(self._once() if self._options.once else self._follow())
@@ -102,6 +115,7 @@ class _Watch:
             except asyncio.CancelledError:
                 if not signals.is_stopped:
                     raise
+                self._alerts.grace_s = STOPPED_GRACE_S
                 return signals.exit_code
             finally:
                 self._leave()
@@ -184,13 +198,19 @@ class _Watch:
             self._note(f"the health file cannot be written: {error}")
 
     def _tell(self, alert: Alert) -> None:
-        """Take an alert to where events go: the place for whoever wants them elsewhere too."""
+        """Take an alert to where events go, and to whoever is to be told of them."""
+        self._alerts.raise_alert(alert)
         if self._options.json:
             streams.write_json(alert_json(alert))
         elif self._picture is not None and sys.stdout.isatty():
             streams.talk_in(self._console, [alert_line(alert)])  # above the picture
         else:
             streams.write_lines([alert_line(alert)])
+
+    def _unwell(self) -> list[str]:
+        """Return the providers that nobody should ask why another one is unwell."""
+        watched = self._monitor.watched
+        return [name for name, one in watched.items() if one.health.status is not Status.HEALTHY]
 
     def _note(self, sentence: str) -> None:
         """Say something to the user, once."""

@@ -8,7 +8,7 @@ from aiq.config.settings import RunSettings
 from aiq.model import Price
 from aiq.policy.alert import Alert, AlertLevel
 from aiq.policy.defaults import MonitorSettings
-from aiq.run.alerts.latencies import LatencyWatch
+from aiq.run.attempt_watch import AttemptWatch
 from tests.simulation.life import Life
 from tests.simulation.scenario import Scenario
 from tests.simulation.servers import Character, Latency, Phase
@@ -36,7 +36,7 @@ def played(directory: Path, *phases: Phase) -> list[Alert]:
     )
     life = Life(scenario, directory)
     told: list[Alert] = []
-    life.watchers.append(LatencyWatch(told.append, MonitorSettings(), life.clock))
+    life.watchers.append(AttemptWatch(MonitorSettings(), tell=told.append, clock=life.clock))
     try:
         [ended] = life.play()
     finally:

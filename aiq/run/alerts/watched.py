@@ -19,14 +19,14 @@ from aiq.clock import Clock
 from aiq.config import Settings
 from aiq.errors import ExitCode
 from aiq.run.alerts.dispatch import STOPPED_GRACE_S, Alerts
-from aiq.run.alerts.latencies import LatencyWatch
 from aiq.run.alerts.opening import open_alerts
 from aiq.run.alerts.run_events import RunEvents
+from aiq.run.alerts.sending import sending
+from aiq.run.attempt_watch import AttemptWatch
 from aiq.run.board import AttemptWatcher
 from aiq.run.fleet import Transports
 from aiq.run.observer import Guarded, Observer
 from aiq.run.result import RunResult
-from aiq.run.signals import Signals
 
 
 class Watched:
@@ -81,17 +81,11 @@ async def watched(
     if settings.alerts is not None:
         events = RunEvents(alerts.raise_alert, settings.alerts, clock)
         alerts.unwell = events.unwell
-        latencies = LatencyWatch(alerts.raise_alert, settings.monitor, clock)
-        watch = Watched(alerts, events, (latencies,))
-    await alerts.__aenter__()
-    try:
-        yield watch
-    except Exception as error:
-        watch.failed(error)
-        raise
-    finally:
-        # A signal that comes now ends the wait, and not what there is to say of the run.
-        signals = Signals(leave=alerts.leave)
-        with signals.listening():
-            signals.tell(stop=alerts.leave, abort=alerts.leave)
-            await alerts.__aexit__(None, None, None)
+        attempts = AttemptWatch(settings.monitor, tell=alerts.raise_alert, clock=clock)
+        watch = Watched(alerts, events, (attempts,))
+    async with sending(alerts):
+        try:
+            yield watch
+        except Exception as error:
+            watch.failed(error)
+            raise
