@@ -77,10 +77,20 @@ RECOVERING = [
 ]
 
 
+def messaged(hook: FaultServer) -> list[tuple[str, str, str]]:
+    """Return event, level and title of the alerts that a webhook got, in order."""
+    alerts = [one for seen in hook.ledger for one in json.loads(seen.body)["alerts"]]
+    return [
+        ("recovery" if one["is_recovery"] else "alert", one["level"], one["title"])
+        for one in alerts
+    ]
+
+
 async def test_one_of_three_sickens_and_recovers(tmp_path: Path) -> None:
     """Twenty times as slow, then failing, then down, then back: told in order, and nothing else."""
     file = tmp_path / "health.json"
     async with (
+        FaultServer() as hook,
         FaultServer(after(QUICK_S)) as a,
         FaultServer(after(QUICK_S)) as c,
         Workplace(tmp_path) as place,
@@ -88,7 +98,7 @@ async def test_one_of_three_sickens_and_recovers(tmp_path: Path) -> None:
         async with FaultServer(after(QUICK_S)) as b:
             place.configure(a=a, b=b, c=c)
             with (tmp_path / "aiq.toml").open("a") as config:
-                config.write(MONITOR)
+                config.write(f'{MONITOR}\n[alerts]\nwebhook = "{hook.root}/hook"\n')
             running = await place.start(
                 "monitor", "--json", "--interval", "1.2", "--health-file", "health.json"
             )
@@ -104,10 +114,14 @@ async def test_one_of_three_sickens_and_recovers(tmp_path: Path) -> None:
             ended = await running.ended()
     assert ended.code == 130
     assert events(running, "b") == SICKENING + RECOVERING
+    told = [
+        ("alert" if event == "status" else event, *rest) for event, *rest in SICKENING + RECOVERING
+    ]
+    assert messaged(hook) == told
     assert ended.text.startswith("watching 3 providers every 1.2 s; 216,000 tiny requests a day")
-    told = [json.loads(line) for line in ended.out.splitlines()]
-    assert all(set(one) == KEYS for one in told)
-    assert "HTTP 500" in told[3]["detail"]
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert all(set(one) == KEYS for one in lines)
+    assert "HTTP 500" in lines[3]["detail"]
 
 
 KEYS = {"at", "event", "level", "provider", "title", "detail"}
