@@ -15,7 +15,7 @@ from aiq.cli.options import CheckOptions
 from aiq.cli.text import NAME, visible
 from aiq.cli.values import parameters
 from aiq.config import Settings, load
-from aiq.config.assembly import DEFAULT_FILE
+from aiq.config.source import DEFAULT_FILE
 from aiq.errors import ConfigError, ExitCode
 from aiq.run.check import CheckReport, Estimate, MistypedKey, check
 from aiq.run.request import Flags

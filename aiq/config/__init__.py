@@ -5,6 +5,7 @@ The configuration: `load` turns file, environment and command line into frozen `
     tables        what aiq.toml may hold
     toml_file     reading it, and naming what is wrong by the key's path
     checks        values that make no sense
+    source        the file as a whole, or its absence
     base_url      what a base URL may look like
     environment   variables over .env
     alerts        where alerts go

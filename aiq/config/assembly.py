@@ -18,13 +18,13 @@ from aiq.config import toml_file
 from aiq.config.alert_settings import AlertSettings
 from aiq.config.alerts import WAYS, resolve_alerts
 from aiq.config.base_url import is_loopback, is_plain, normalize
-from aiq.config.checks import check, name_of
+from aiq.config.checks import name_of
 from aiq.config.environment import Environment, expand, read_environment, references
 from aiq.config.selection import Choice, Configured, key_set, notes_hint, select
 from aiq.config.settings import ProviderSettings, RunOverrides, RunSettings, Settings
-from aiq.config.tables import ConfigTable, ProviderTable
+from aiq.config.source import DEFAULT_FILE, Source, read_source
+from aiq.config.tables import ProviderTable
 from aiq.errors import ConfigError
-from aiq.model import JsonObject
 from aiq.policy.defaults import RateLimits
 from aiq.providers import azure
 from aiq.providers.anthropic_requests import DEFAULT_CAP as ANTHROPIC_CAP
@@ -33,7 +33,6 @@ from aiq.providers.simulated import SimulatedSettings
 from aiq.redaction import Secret
 
 _VERSION_AT_END = re.compile(r"/v[0-9]+[a-z0-9]*$")
-DEFAULT_FILE = "aiq.toml"
 CONNECT_TIMEOUT_S = 10.0
 
 _BOUND = re.compile(r"expected (integer|number) (>=|>|<=|<) ([0-9.]+)")
@@ -73,7 +72,7 @@ def load(
     Raises:
         ConfigError: whatever is refused; nothing has been sent.
     """
-    source = _read(config_path, working_directory)
+    source = read_source(config_path, working_directory)
     environment = read_environment(environ, working_directory)
     overrides = overrides or RunOverrides()
     run = _override(source.config.run, overrides)
@@ -94,7 +93,7 @@ def load(
     )
 
 
-def _alerts(source: _Source, environment: Environment, *, is_needed: bool) -> AlertSettings | None:
+def _alerts(source: Source, environment: Environment, *, is_needed: bool) -> AlertSettings | None:
     table = source.config.alerts
     if table is None:
         return None
@@ -111,33 +110,12 @@ def load_alerts(
     Raises:
         ConfigError: the configuration is refused, or holds no `[alerts]`, or there is no way out.
     """
-    source = _read(config_path, working_directory)
+    source = read_source(config_path, working_directory)
     file = source.shown or DEFAULT_FILE
     settings = _alerts(source, read_environment(environ, working_directory), is_needed=True)
     if settings is None:
         raise ConfigError(f"{file}: there is no [alerts]", hint=f"add [alerts] to {file}; {WAYS}")
     return settings
-
-
-class _Source(NamedTuple):
-    config: ConfigTable
-    defaults: JsonObject
-    path: Path | None
-    shown: str | None
-
-
-def _read(config_path: Path | None, working_directory: Path) -> _Source:
-    path = working_directory / (config_path or DEFAULT_FILE)
-    shown = str(config_path or DEFAULT_FILE)
-    try:
-        config, defaults = toml_file.read(path, shown)
-    except FileNotFoundError:
-        if config_path is not None:
-            message = f"{shown}: there is no such file"
-            raise ConfigError(message, hint="`aiq init` writes one") from None
-        return _Source(ConfigTable(), {}, None, None)
-    check(config, defaults, shown)
-    return _Source(config, defaults, path, shown)
 
 
 def _override(run: RunSettings, overrides: RunOverrides) -> RunSettings:

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import aiq
 from aiq.config import RunSettings, Settings, load
-from aiq.config.assembly import DEFAULT_FILE
 from aiq.config.environment import Environment, read_environment
+from aiq.config.source import DEFAULT_FILE
 from aiq.errors import ConfigError
 from aiq.providers.presets import PRESETS
 from aiq.providers.proxies import proxy_for

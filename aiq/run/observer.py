@@ -7,6 +7,7 @@ changes no result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -58,10 +59,22 @@ class Observer(Protocol):
 
 
 class Guarded:
-    """An observer that cannot hurt: its first exception is its last word."""
+    """
+    An observer that cannot hurt: its first exception is its last word.
 
-    def __init__(self, inner: Observer) -> None:
+    `called` is what it is to people, `tell` takes that word; None: the observer itself.
+    """
+
+    def __init__(
+        self,
+        inner: Observer,
+        *,
+        called: str = "the progress view",
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         self._inner: Observer | None = inner
+        self._called = called
+        self._last_word = tell or inner.note
 
     def note(self, sentence: str) -> None:
         self._tell("note", sentence)
@@ -88,7 +101,15 @@ class Guarded:
             getattr(self._inner, what)(*about)
         except Exception as error:  # noqa: BLE001 - a view may fail in any way and must not matter
             failed, self._inner = self._inner, None
-            _last_word(failed, error)
+            self._give_up(failed, error)
+
+    def _give_up(self, failed: Observer, error: Exception) -> None:
+        try:
+            failed.close()
+            name = type(error).__name__
+            self._last_word(f"{self._called} failed ({name}); the run goes on")
+        except Exception:  # noqa: BLE001, S110 - it has just failed; silence is all it can still do
+            pass
 
 
 class Several:
@@ -120,11 +141,3 @@ class Several:
     def close(self) -> None:
         for one in self._inner:
             one.close()
-
-
-def _last_word(observer: Observer, error: Exception) -> None:
-    try:
-        observer.close()
-        observer.note(f"the progress view failed ({type(error).__name__}); the run goes on")
-    except Exception:  # noqa: BLE001, S110 - it has just failed; silence is all it can still do
-        pass

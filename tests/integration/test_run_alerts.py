@@ -14,6 +14,7 @@ import pytest
 from aiq.config import load
 from aiq.errors import ExitCode, Refused
 from aiq.model import JobState
+from aiq.run.alerts.run_events import RunEvents
 from aiq.run.alerts.watched import watched
 from aiq.run.observer import Several
 from aiq.run.options import RunOptions
@@ -236,6 +237,21 @@ async def test_an_error_is_told_unless_nothing_had_begun(tmp_path: Path) -> None
                     raise error
     assert told(hook) == ["[CRITICAL] stopped"]
     assert details(hook) == ["a bug in aiq (RuntimeError) (status 70)"]
+
+
+async def test_looking_for_alerts_may_fail_and_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_it(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(RunEvents, "tick", break_it)
+    async with FaultServer() as hook, FaultServer() as a:
+        bench = WatchedBench(tmp_path, a=provider(a))
+        bench.alert(hook)
+        result = await bench.run_watched(prompts(3))
+    assert result.exit_code is ExitCode.OK
+    assert bench.recorder.notes == ["what looks for alerts failed (RuntimeError); the run goes on"]
 
 
 async def test_watchers_see_every_attempt_and_cannot_hurt(tmp_path: Path) -> None:

@@ -33,12 +33,19 @@ class Watched:
     """What a run is observed by; `events` None: nobody is to be told anything."""
 
     def __init__(
-        self, alerts: Alerts, events: RunEvents | None, watchers: Sequence[AttemptWatcher]
+        self,
+        alerts: Alerts,
+        *,
+        note: Callable[[str], None],
+        events: RunEvents | None = None,
+        watchers: Sequence[AttemptWatcher] = (),
     ) -> None:
         self.alerts = alerts
         self.watchers = watchers
         self._events = events
-        self.observer: Observer | None = None if events is None else Guarded(events)
+        self.observer: Observer | None = None
+        if events is not None:
+            self.observer = Guarded(events, called="what looks for alerts", tell=note)
 
     def ended(self, result: RunResult) -> None:
         """Tell how the run ended; where somebody stopped it, he is not kept waiting."""
@@ -77,12 +84,12 @@ async def watched(
         model=model,
         transports_of=transports_of,
     )
-    watch = Watched(alerts, None, ())
+    watch = Watched(alerts, note=note)
     if settings.alerts is not None:
         events = RunEvents(alerts.raise_alert, settings.alerts, clock)
         alerts.unwell = events.unwell
         attempts = AttemptWatch(settings.monitor, tell=alerts.raise_alert, clock=clock)
-        watch = Watched(alerts, events, (attempts,))
+        watch = Watched(alerts, note=note, events=events, watchers=(attempts,))
     async with sending(alerts):
         try:
             yield watch
