@@ -23,6 +23,7 @@ COMMANDS = (
     "doctor",
     "purge",
     "init",
+    "alerts",
 )
 
 
