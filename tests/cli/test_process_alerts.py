@@ -110,6 +110,18 @@ async def test_a_hanging_webhook_takes_nothing_from_the_end_of_a_run(
     assert "resume   aiq run " in ended.text
 
 
+async def test_a_chat_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
+    """Its thread would wait another minute; nobody waits for it."""
+    async with FaultServer(Reply.hang()) as hook, FaultServer() as server:
+        async with Workplace(tmp_path, a=server) as place:
+            alerts(place, "")
+            url = f"json://127.0.0.1:{hook.port}/?rto=60"
+            ended = await place.run("run", place.write(prompts(3)), env={"AIQ_ALERT_URLS": url})
+        assert len(hook.ledger) == 1
+    assert ended.code == 0
+    assert "note: 1 message(s) of alerts were not delivered to JSON" in ended.text
+
+
 async def test_without_a_command_the_group_shows_its_help(tmp_path: Path) -> None:
     async with Workplace(tmp_path, a="http://127.0.0.1:1/v1") as place:
         ended = await place.run("alerts")

@@ -102,9 +102,9 @@ class _Writer:
         for item in message.items:
             detail = self._said(item.alert.detail, DETAIL if is_single else SHORT_DETAIL)
             head = "" if is_single else f"{self._heading(item.alert)}: "
-            yield f"{head}{detail or item.alert.level.name.lower()}{_repeats(item)}"
+            yield f"{head}{detail or _word(item.alert)}{_repeats(item)}"
         for level, count in sorted(message.omitted.items(), reverse=True):
-            yield f"and {count:,} more: {level.name.lower()}"
+            yield f"and {count:,} more of level {level.name.lower()}"
         if explained is not None:
             yield ""
             yield f"What {explained.provider} makes of it (a guess, unverified):"
@@ -138,4 +138,9 @@ class _Writer:
 
 
 def _repeats(item: Item) -> str:
-    return f" ({item.repeats:,} more of these since it was last told)" if item.repeats else ""
+    return f" ({item.repeats:,} more like it meanwhile)" if item.repeats else ""
+
+
+def _word(alert: Alert) -> str:
+    """Return what is said where there is no detail; some channels take no empty message."""
+    return "over" if alert.is_recovery else alert.level.name.lower()
