@@ -222,7 +222,15 @@ async def test_a_channel_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPat
     release.set()
 
 
-@pytest.mark.parametrize("url", ["json://169.254.169.254/x", "jsons://metadata.example/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "json://169.254.169.254/x",
+        "jsons://metadata.example/x",
+        "gotify://metadata.example/TOKEN-0123456789",
+        "mmosts://metadata.example/TOKEN0123456789",
+    ],
+)
 async def test_no_alert_goes_to_a_metadata_address(
     sent: list[Any], monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
@@ -233,6 +241,21 @@ async def test_no_alert_goes_to_a_metadata_address(
     with pytest.raises((ConfigError, Undelivered)):
         await opened(url).send(notice())
     assert sent == []
+
+
+@pytest.mark.parametrize("url", [LINE, DISCORD, SLACK, "ntfy://a-topic-that-is-a-secret"])
+async def test_a_token_is_not_looked_up_as_a_name(
+    sent: list[Any], monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    asked: list[object] = []
+
+    def resolve(*what: object, **_: object) -> list[Any]:
+        asked.append(what)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    await opened(url).send(notice())
+    assert (asked, len(sent)) == ([], 1)
 
 
 def test_a_url_that_nobody_knows_is_refused_by_its_place() -> None:

@@ -41,9 +41,6 @@ _MARKDOWN = frozenset(
 """Channels that take plain text for Markdown."""
 _MARKUP = re.compile(r"([\\`*_~|\[\]()#-])")
 
-_OWN_SERVERS = frozenset({"form", "forms", "json", "jsons", "xml", "xmls"})
-"""Schemes whose host is a name to be looked up; that of the others may be a token."""
-
 
 def has_library() -> bool:
     """Whether the extra is installed."""
@@ -104,6 +101,7 @@ class Chat:
         self._plugin = plugin
         self._scheme = scheme
         self._is_busy = False
+        self._names_server = _names_server(plugin)
         # Which of several recipients one URL has was reached is not known: none is told twice.
         self._has_several = len(plugin) > 1
         self.name = str(plugin.service_name)
@@ -130,7 +128,7 @@ class Chat:
     def _notify(self, notice: Notice) -> bool:
         import apprise  # noqa: PLC0415 - see above
 
-        if self._scheme in _OWN_SERVERS and _leads_astray(str(self._plugin.host)):
+        if self._names_server and _leads_astray(str(self._plugin.host)):
             return False
         return bool(
             self._plugin.notify(
@@ -150,6 +148,17 @@ def _type_of(notice: Notice) -> str:
     if notice.is_recovery:
         return "success"
     return {AlertLevel.INFO: "info", AlertLevel.WARNING: "warning"}.get(notice.level, "failure")
+
+
+def _names_server(plugin: Any) -> bool:
+    """
+    Whether the host of a URL is one, and not a token in its place, which no resolver may see.
+
+    Of services that have both, only a name with a dot or an address is taken for a server.
+    """
+    host = str(plugin.host or "")
+    is_kept_by_users = any("{host}" in str(template) for template in plugin.templates)
+    return is_kept_by_users and ("." in host or ":" in host)
 
 
 def _leads_astray(host: str) -> bool:
