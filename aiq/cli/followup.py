@@ -26,6 +26,8 @@ _PLACES = {
     "report": ("db", "config"),
     "purge": ("db",),
     "status": ("db",),
+    "ctl": ("db",),
+    "cancel": ("db",),
     "check": ("config",),
     "init": ("config",),
 }
@@ -78,6 +80,14 @@ def retry_command(options: WorkOptions, batches: Sequence[str]) -> str:
     if isinstance(options, RetryOptions):
         names.append("except_")
     return _command("retry-failed", batches if is_one else (), _words(options, names))
+
+
+def enable_command(options: WorkOptions, provider: str) -> str:
+    """Return the command that lets a provider in again."""
+    words = ["enable", provider, *_words(options, ["db"])]
+    if provider.startswith("-"):
+        words = [*_words(options, ["db"]), "--", "enable", provider]
+    return shlex.join(["aiq", "ctl", *words])
 
 
 def retry_cancelled_command(options: object) -> str:

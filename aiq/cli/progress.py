@@ -69,6 +69,8 @@ def _phase(snapshot: Snapshot) -> Text:
         return Text(paused(snapshot), "bold yellow")
     if snapshot.in_flight or not snapshot.pending:
         return Text("running", "green")
+    if all(view.condition.status.value == "disabled" for view in snapshot.providers):
+        return Text("waiting: every provider is disabled", "yellow")
     tries = [view.next_try_s for view in snapshot.providers if view.next_try_s is not None]
     soon = f", next try in {figures.wait(min(tries))}" if tries else ""
     return Text(f"waiting{soon}", "yellow")

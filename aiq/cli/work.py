@@ -15,6 +15,7 @@ from aiq.cli import figures, streams
 from aiq.cli.announcements import bad_lines
 from aiq.cli.failure import Failure
 from aiq.cli.followup import (
+    enable_command,
     export_command,
     probe_command,
     repeat_command,
@@ -244,6 +245,8 @@ class _Work:
         if result.retry is not None:
             commands["retry"] = result.retry
         if result.exit_code is ExitCode.NO_PROVIDER:
+            for name in result.switched_off:
+                commands[f"enable {visible(name)}"] = enable_command(self._options, name)
             commands["probe"] = probe_command(self._options)
         if result.resume is not None:
             commands["resume"] = result.resume

@@ -254,6 +254,13 @@ class Fleet:
         return is_off and self._is_out
 
     @property
+    def switched_off(self) -> tuple[str, ...]:
+        """Whom an operator keeps out, in this run or since an earlier one."""
+        return tuple(
+            name for name, p in self.providers.items() if p.standing.switch is not Switch.ON
+        )
+
+    @property
     def _is_out(self) -> bool:
         return all(p.standing.why_out is not None for p in self.providers.values())
 

@@ -55,6 +55,8 @@ class RunResult(msgspec.Struct, kw_only=True):
     budget: Budget = msgspec.field(default_factory=lambda: Budget(None))
     concurrency: int | None = None
     """As an operator has set it; None: as the run began."""
+    switched_off: tuple[str, ...] = ()
+    """Providers that an operator keeps out."""
 
     @classmethod
     def nothing(cls, exit_code: ExitCode, message: str) -> RunResult:
@@ -170,6 +172,7 @@ async def outcome_of(
         result.elapsed_s = board.elapsed_s
         result.budget = board.budget
         result.concurrency = board.concurrency
+        result.switched_off = sent.fleet.switched_off
     result.exit_code, result.message = _verdict(result, signals, sent)
     return result
 

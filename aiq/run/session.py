@@ -23,7 +23,6 @@ from aiq.model import JobState
 from aiq.policy.budget import Budget
 from aiq.policy.retry import RetrySettings
 from aiq.policy.strategy import Strategy
-from aiq.policy.switch import Switch
 from aiq.redaction import Redactor
 from aiq.run.attempt import Sender
 from aiq.run.board import AttemptWatcher, Board
@@ -252,9 +251,7 @@ class Session:
             candidates=tuple(
                 (p.name, p.resolve(flagged) or p.model) for p in fleet.providers.values()
             ),
-            disabled=frozenset(
-                name for name, p in fleet.providers.items() if p.standing.switch is not Switch.ON
-            ),
+            disabled=frozenset(fleet.switched_off),
             strategy=self._settings.run.strategy,
             estimated_nano=None if estimated is None else estimated * taken // pending,
             budget_nano=budget.limit_nano,

@@ -17,7 +17,7 @@ from aiq.store import writer as writer_module
 from aiq.store.db import Database
 from aiq.store.rows import StaleWrite
 from aiq.store.writer import GROUP_LIMIT, QUICK_GROUP_LIMIT, Write, Writer
-from aiq.store.writes import NewCandidate, Reject
+from aiq.store.writes import Cancel, NewCandidate, Reject
 from tests.support import factories
 from tests.support.factories import lease, query, settle
 
@@ -382,3 +382,85 @@ async def test_a_fault_at_any_step_leaves_all_or_nothing(
             break  # also when the fault came between the commit and its return
     assert step > begun + 100, "the faults were never met"
     assert states(database_path) == ["succeeded", "running", "failed"]
+
+
+async def test_an_errand_finds_all_that_was_handed_in_before_it(
+    database: Database, database_path: Path
+) -> None:
+    """And its own transaction is no part of theirs."""
+    first, second = await jobs_of(database, 2)
+    async with writing(database) as writer:
+        writer.submit(lease(1, first))
+        writer.submit(lease(2, second), settle(1, first, JobState.FAILED))
+
+        async def look(_: Database) -> list[str]:
+            return states(database_path)
+
+        assert await writer.run(look) == ["failed", "running"]
+        assert await writer.run(look) == ["failed", "running"]
+        writer.submit(settle(2, second, JobState.SUCCEEDED))
+    assert states(database_path) == ["failed", "succeeded"]
+
+
+async def test_what_an_errand_raises_is_its_askers_matter(
+    database: Database, database_path: Path
+) -> None:
+    (job_id,) = await jobs_of(database, 1)
+
+    async def fail(opened: Database) -> None:
+        async with opened.transaction():
+            await opened.rows("UPDATE job SET priority = 9")
+            raise KeyError("no")
+
+    async with writing(database) as writer:
+        with pytest.raises(KeyError):
+            await writer.run(fail)
+        await writer.lease(lease(1, job_id))
+        assert writer.failure is None
+    assert query(database_path, "SELECT state, priority FROM job") == [("running", 0)]
+
+
+async def test_an_errand_whose_asker_has_left_is_done_all_the_same(
+    database: Database, database_path: Path
+) -> None:
+    (job_id,) = await jobs_of(database, 1)
+    async with writing(database) as writer:
+        done = writer.run(lambda opened: opened.rows("UPDATE job SET priority = 9"))
+        done.cancel()
+        await writer.lease(lease(1, job_id))
+    assert query(database_path, "SELECT priority FROM job") == [(9,)]
+
+
+async def test_no_errand_is_left_waiting(database: Database) -> None:
+    """Before the beginning, behind a failure and after the end it is refused."""
+    (job_id,) = await jobs_of(database, 1)
+
+    async def nothing(_: Database) -> None: ...
+
+    idle = Writer(database, run_id=1, committed=ignore)
+    with pytest.raises(StoreError, match="could not be written"):
+        await idle.run(nothing)
+    async with writing(database) as writer:
+        writer.submit(settle(7, job_id, JobState.FAILED))  # of a lease that nobody has
+        behind = writer.run(nothing)
+        with pytest.raises(StoreError):
+            await behind
+        with pytest.raises(StoreError):
+            await writer.run(nothing)
+    with pytest.raises(StoreError):
+        await writer.run(nothing)
+
+
+async def test_a_cancelled_job_is_so_in_the_transaction_that_ends_its_attempt(
+    database: Database, database_path: Path
+) -> None:
+    """Nobody ever sees it pending; and one that is not pending is refused with its group."""
+    first, second = await jobs_of(database, 2)
+    async with writing(database) as writer:
+        await writer.lease(lease(1, first))
+        released = settle(1, first, JobState.PENDING, not_before=5)
+        await writer.lease(released, Cancel(first))
+        assert states(database_path) == ["cancelled", "pending"]
+        writer.submit(lease(2, second))
+        with pytest.raises(StoreError):
+            await writer.lease(Cancel(first))

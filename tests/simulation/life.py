@@ -31,6 +31,7 @@ from aiq.run.result import RunResult
 from aiq.run.session import Session
 from tests.simulation.bill import Bill
 from tests.simulation.direct_store import Power, connected_directly
+from tests.simulation.operator import Act, acts
 from tests.simulation.scenario import BAD_LINE, Blow, Scenario
 from tests.simulation.servers import Meter, Server
 from tests.simulation.virtual_time import Standstill, VirtualClock, VirtualLoop
@@ -123,8 +124,8 @@ class Life:
         No process lives longer than `until`, in virtual seconds.
         """
         self._longest_s = until
-        for blows in self.scenario.blows:
-            yield self._process(blows)
+        for number, blows in enumerate(self.scenario.blows):
+            yield self._process(blows, acts=acts(self.scenario, number))
             if self.bill.is_endless:
                 return
             if self._is_done():
@@ -159,7 +160,13 @@ class Life:
         files = () if requeue is not None or carries_on else (str(self._prompts),)
         return RunOptions(database=self.database, files=files, requeue=requeue)
 
-    def _process(self, blows: tuple[Blow, ...], *, requeue: Requeue | None = None) -> Ended:
+    def _process(
+        self,
+        blows: tuple[Blow, ...],
+        *,
+        acts: tuple[Act, ...] = (),
+        requeue: Requeue | None = None,
+    ) -> Ended:
         """Let one process live until it ends, or is ended."""
         scenario, bill = self.scenario, self.bill
         options = self._options(requeue)
@@ -167,6 +174,7 @@ class Life:
         bill.begin_process(remembered_until=self._remembered_until())
         loop = VirtualLoop(self.now)
         hand = _Hand(loop, blows, self.clock, longest_s=self._longest_s, commit_s=scenario.commit_s)
+        hand.acts = acts
 
         def way(settings: ProviderSettings) -> httpx.AsyncBaseTransport:
             return Wire(self.servers[settings.name], bill, hand.power, scenario.poison)
@@ -259,6 +267,9 @@ class _Hand:
         self.ended: float | None = None
         """When it was killed."""
         self.struck: Counter[str] = Counter()
+        self.acts: tuple[Act, ...] = ()
+        """What an operator tells it."""
+        self._orders: set[asyncio.Task[None]] = set()
         self._signals = 0
         self._loop = loop
         self._longest_s = longest_s
@@ -274,6 +285,8 @@ class _Hand:
         self._task = loop.create_task(session.run())
         for blow in self._timed:
             loop.call_later(blow.after, self._strike, blow)
+        for act in self.acts:
+            loop.call_later(act.after, self._operate, session, act)
         loop.call_later(self._longest_s, self._task.cancel)
         try:
             result = loop.run_until_complete(self._task)
@@ -289,6 +302,19 @@ class _Hand:
             return None, "killed"
         # A process that was killed while it said goodbye has said nothing.
         return (result, None) if self.power.is_on else (None, "killed")
+
+    def _operate(self, session: Session, act: Act) -> None:
+        if self._task is None or self._task.done() or not self.power.is_on:
+            return
+        order = self._loop.create_task(self._order(session, act))
+        self._orders.add(order)
+        order.add_done_callback(self._orders.discard)
+
+    async def _order(self, session: Session, act: Act) -> None:
+        """Give an order; what is refused, or meets a dying process, has changed nothing."""
+        with contextlib.suppress(AiqError, sqlite3.Error):
+            await session.control.obey(act.order)
+            self.struck["order"] += 1
 
     def _strike(self, blow: Blow) -> None:
         if self._task is None or self._task.done() or not self.power.is_on:

@@ -174,7 +174,8 @@ def _ends(life: Life) -> Iterator[str]:
         yield f"exit {code} and {open_jobs} jobs are open"
     if code == 0 and states.get("failed"):
         yield "exit 0 and jobs have failed"
-    if code == 3 and scenario.has_refuge and not _is_same_mistake(life):
+    excused = _is_same_mistake(life) or _is_left_off(life)
+    if code == 3 and scenario.has_refuge and not excused:
         yield f"gave up ({last.result.message}) although a provider is well"
     if code not in (0, 1, 3, 4):
         yield f"the last process ended with {code}"
@@ -203,6 +204,16 @@ def _is_same_mistake(life: Life) -> bool:
     """Whether the first jobs may all have been refused alike: the run stops then."""
     last = life.processes[-1].result
     return last is not None and "refused alike" in (last.message or "")
+
+
+def _is_left_off(life: Life) -> bool:
+    """Whether the operator did not come to enable a provider again, before he was struck down."""
+    rows = invariants.rows(
+        life.database,
+        "SELECT command, max(id) FROM control WHERE command IN ('disable', 'enable')"
+        " GROUP BY argument",
+    )
+    return any(command == "disable" for command, _ in rows)
 
 
 def _calm(life: Life, last: Ended, states: dict[str, int]) -> Iterator[str]:

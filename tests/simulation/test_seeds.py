@@ -28,6 +28,7 @@ def test_seeds_are_nasty_enough() -> None:
     assert totals.failing == []
     told = dict(line.split(maxsplit=1) for line in totals.lines(wall_s=1.0))
     assert "kill" in told["blows"]
+    assert "order" in told["blows"]
     assert "lost reply" in told["faults"]
     assert int(told["possibly"].split()[-1]) > int(told["answers"].split()[-1]) > 0
 

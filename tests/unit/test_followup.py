@@ -12,11 +12,13 @@ from typer.testing import CliRunner
 from aiq.cli.command import command
 from aiq.cli.failure import Failure
 from aiq.cli.followup import (
+    enable_command,
     export_command,
     placed,
     probe_command,
     repeat_command,
     resume_command,
+    retry_cancelled_command,
     retry_command,
 )
 from aiq.cli.options import Format, OnChanged, OnUnknown, RetryOptions, RunOptions, WorkOptions
@@ -175,3 +177,17 @@ def test_retrying_is_done_under_the_options_of_the_run() -> None:
 def test_a_command_in_a_hint_works_where_the_failed_one_did(text: str, shown: str) -> None:
     assert placed(text, EVERYTHING) == shown
     assert placed(text, RunOptions()) == text
+
+
+def test_a_provider_is_let_in_again_where_the_run_was() -> None:
+    """A name that looks like an option stands at the end."""
+    options = RunOptions(db=Path("my jobs.db"))
+    assert enable_command(options, "a b") == "aiq ctl enable 'a b' --db 'my jobs.db'"
+    assert enable_command(options, "-b") == "aiq ctl --db 'my jobs.db' -- enable -b"
+    assert enable_command(RunOptions(), "a") == "aiq ctl enable a"
+
+
+def test_what_was_cancelled_is_put_back_where_it_was() -> None:
+    options = RunOptions(db=Path("my jobs.db"))
+    expected = "aiq retry-failed --kind cancelled --db 'my jobs.db'"
+    assert retry_cancelled_command(options) == expected

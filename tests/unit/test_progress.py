@@ -207,3 +207,28 @@ def test_the_plain_line_says_the_same() -> None:
 def test_a_condition_has_status_next_try_and_reason() -> None:
     assert condition(COOLING) == "degraded, next try in 12 s: rate limited"
     assert condition(provider()) == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"is_paused": True}, "paused by you: 8 in flight finish; `aiq ctl resume` goes on"),
+        ({"is_paused": True, "in_flight": 0}, "paused by you: `aiq ctl resume` goes on"),
+        ({"is_paused": True, "is_draining": True}, "stopping: 8 in flight"),
+        ({"concurrency": 5}, "8 in flight of at most 5"),
+        (
+            {
+                "in_flight": 0,
+                "providers": (provider(condition=Condition(Status.DISABLED, "by you")),),
+            },
+            "waiting: every provider is disabled",
+        ),
+    ],
+)
+def test_what_an_operator_did_is_seen(changes: dict[str, Any], said: str) -> None:
+    assert any(said in line for line in shown(snapshot(**changes)))
+
+
+def test_the_plain_line_says_that_the_run_is_paused() -> None:
+    assert state_line(snapshot(is_paused=True)).startswith("paused by you, ")
+    assert "paused" not in state_line(snapshot())

@@ -220,3 +220,18 @@ def test_the_bytes_of_what_waits_are_counted_until_it_goes() -> None:
     assert waiting.bytes == 100
     assert drain(waiting, now=5.0) == [2]
     assert waiting.bytes == 0
+
+
+def test_jobs_that_nobody_wants_any_more_are_gone_wherever_they_wait() -> None:
+    """From the middle of a lane, as all of one, and out of a back-off; the others keep order."""
+    a, b, waiting = candidate("a"), candidate("b"), Waiting(Strategy())
+    for job_id in (1, 2, 3):
+        waiting.add(job(job_id, a))
+    waiting.add(job(4, b))
+    for job_id in (5, 6):
+        waiting.back_off(job(job_id, a), until=10.0)
+    waiting.remove(lambda one: one.id in (2, 4, 5))
+    assert (len(waiting), waiting.bytes) == (3, 300)
+    assert drain(waiting, 0.0) == [1, 3]
+    assert drain(waiting, 10.0) == [6]
+    assert (len(waiting), waiting.bytes) == (0, 0)
