@@ -15,10 +15,9 @@ import math
 import msgspec
 
 from aiq.model import Kind, Outcome
+from aiq.policy.account import Account
 from aiq.policy.breaker import Breaker, State
-from aiq.policy.concurrency import Concurrency
 from aiq.policy.defaults import BreakerSettings
-from aiq.policy.limits import Limits
 from aiq.policy.ramp import Ramp
 from aiq.policy.slowness import Slowness
 from aiq.policy.switch import Switch
@@ -58,32 +57,6 @@ class RefusedModel(msgspec.Struct, frozen=True):
 
     kind: Kind
     reason: str
-
-
-class Account:
-    """What providers with one key share."""
-
-    __slots__ = ("concurrency", "disabled", "is_cooling", "limits", "shared_as")
-
-    def __init__(
-        self, limits: Limits, concurrency: Concurrency, *, shared_as: str | None = None
-    ) -> None:
-        """`shared_as` is its name where several providers share it, for people to understand."""
-        self.limits = limits
-        self.concurrency = concurrency
-        self.shared_as = shared_as
-        self.disabled: str | None = None
-        self.is_cooling = False
-        """Whether a cooldown has begun from which nobody has started again."""
-
-    def remember(self, until: float) -> None:
-        """Take up the cooldown that an earlier run had come to; it begins slowly after that too."""
-        self.limits.cooldown.remember(until)
-        self.is_cooling = True
-
-    def all_of_it(self, reason: str) -> str:
-        """Return a reason that says whom it concerns besides the provider that met it."""
-        return reason if self.shared_as is None else f"{reason} (all of account {self.shared_as})"
 
 
 class Channel:
@@ -188,6 +161,11 @@ class Standing:
     def why_out(self) -> str | None:
         """Why the provider as a whole is out, whoever took it out."""
         return self.switch.reason or self.why_refused
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the provider as a whole is out for the rest of the run."""
+        return self.why_refused is not None or self.switch is Switch.LEFT_OFF
 
     def why_disabled(self, model: str) -> str | None:
         """Return why `is_out` says so."""

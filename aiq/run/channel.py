@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from aiq.errors import AiqError, Refused
+from aiq.errors import AiqError, ExitCode, Refused
 from aiq.run.meeting_place import make_private, places
 from aiq.run.peer import is_stranger
 from aiq.run.protocol import REQUEST_BYTES, Order, Reply, encode, read_request, refusal
@@ -121,6 +121,11 @@ class Channel:
             reply = refusal(error)
         except AiqError as error:
             reply = Reply(code=int(error.exit_code), said=str(error), hint=error.hint)
+        except OSError:  # the client left, or says nothing
+            raise
+        except Exception as error:  # noqa: BLE001 - a mistake of ours is no reason to end a run
+            said = f"this is a bug in aiq: {type(error).__name__}; the run goes on"
+            reply = Reply(code=int(ExitCode.BUG), said=said)
         writer.write(encode(reply))
         async with asyncio.timeout(REQUEST_S):
             await writer.drain()

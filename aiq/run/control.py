@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from aiq.clock import Clock, rfc3339
 from aiq.errors import Refused
-from aiq.model import NANO_PER_USD
 from aiq.policy.control import (
     Change,
     Command,
@@ -35,7 +34,7 @@ from aiq.policy.control import (
     verb,
 )
 from aiq.policy.switch import Switch
-from aiq.run.board import Board, Snapshot
+from aiq.run.board import Board
 from aiq.run.fleet import Fleet, Provider
 from aiq.run.funds import refuse_unbounded
 from aiq.run.job_orders import JobOrders, cancelled_words, requeued_words
@@ -43,13 +42,13 @@ from aiq.run.pool import Pool
 from aiq.run.protocol import (
     CancelJobs,
     Order,
-    ProviderReport,
     Reply,
     RequeueJobs,
     RunReport,
     Status,
 )
 from aiq.run.publisher import Publisher
+from aiq.run.run_report import report_of
 from aiq.run.signals import Signals
 from aiq.run.work import Work
 from aiq.store import attempts, controls
@@ -247,39 +246,17 @@ class Control:
                 )
 
     def _report(self) -> RunReport:
-        run = self._run
-        if run is None:
+        if self._run is None:
             raise Refused("the run has not begun", hint="try again in a moment")
-        started_at = rfc3339(run.started_at)
-        if self._engine is None:
+        if (engine := self._engine) is None:
             phase = "stopping" if self._signals.is_stopped else "reading"
-            return RunReport(pid=run.pid, started_at=started_at, phase=phase)
-        snapshot = self._engine.board.snapshot()
-        return RunReport(
-            pid=run.pid,
-            started_at=started_at,
-            phase=_phase(snapshot),
-            batches=tuple(batch.name for batch in self._engine.work.batches),
-            total=snapshot.total,
-            succeeded=snapshot.succeeded,
-            failed=snapshot.failed,
-            pending=snapshot.pending,
-            in_flight=snapshot.in_flight,
-            concurrency=self._engine.pool.hand.concurrency,
-            rate_per_s=round(snapshot.rate_per_s, 2),
-            budget_usd=_usd(snapshot.budget_nano),
-            committed_usd=_usd(snapshot.committed_nano) or 0.0,
-            providers=tuple(
-                ProviderReport(
-                    name=view.name,
-                    status=view.condition.status.value,
-                    reason=view.condition.reason,
-                    next_try_s=view.next_try_s,
-                    in_flight=view.in_flight,
-                    limit=view.limit,
-                )
-                for view in snapshot.providers
-            ),
+            started_at = rfc3339(self._run.started_at)
+            return RunReport(pid=self._run.pid, started_at=started_at, phase=phase)
+        return report_of(
+            engine.board.snapshot(),
+            run=self._run,
+            batches=[batch.name for batch in engine.work.batches],
+            concurrency=engine.pool.hand.concurrency,
         )
 
 
@@ -297,13 +274,3 @@ def _switch(engine: Engine, name: str, switch: Switch) -> None:
 
 def _provider(engine: Engine, name: str) -> Provider:
     return engine.fleet.providers[name]
-
-
-def _phase(snapshot: Snapshot) -> str:
-    if snapshot.is_draining:
-        return "stopping"
-    return "paused" if snapshot.is_paused else "sending"
-
-
-def _usd(nano: int | None) -> float | None:
-    return None if nano is None else nano / NANO_PER_USD

@@ -18,11 +18,12 @@ import aiq
 from aiq.clock import Clock
 from aiq.config import ProviderSettings
 from aiq.model import Endpoint, Kind
+from aiq.policy.account import Account
 from aiq.policy.admission import Candidate
 from aiq.policy.concurrency import Concurrency
 from aiq.policy.defaults import RateLimits
 from aiq.policy.limits import Limits
-from aiq.policy.standing import Account, Standing
+from aiq.policy.standing import Standing
 from aiq.policy.switch import Switch
 from aiq.providers.dialect import Dialect
 from aiq.providers.dialects import dialect_for
@@ -244,14 +245,13 @@ class Fleet:
     @property
     def is_hopeless(self) -> bool:
         """Whether every provider is out for the rest of the run."""
-        return self._is_out and not self.is_held
+        return all(p.standing.is_gone for p in self.providers.values())
 
     @property
     def is_held(self) -> bool:
         """Whether nobody can be asked, but would be if an operator let him."""
-        standings = [p.standing for p in self.providers.values()]
-        is_off = any(s.switch is Switch.OFF and s.why_refused is None for s in standings)
-        return is_off and self._is_out
+        is_out = all(p.standing.why_out is not None for p in self.providers.values())
+        return is_out and not self.is_hopeless
 
     @property
     def switched_off(self) -> tuple[str, ...]:
@@ -259,10 +259,6 @@ class Fleet:
         return tuple(
             name for name, p in self.providers.items() if p.standing.switch is not Switch.ON
         )
-
-    @property
-    def _is_out(self) -> bool:
-        return all(p.standing.why_out is not None for p in self.providers.values())
 
     @property
     def why_hopeless(self) -> str:

@@ -20,7 +20,6 @@ from aiq.clock import Clock
 from aiq.config import Settings
 from aiq.errors import StoreError
 from aiq.model import JobState
-from aiq.policy.budget import Budget
 from aiq.policy.retry import RetrySettings
 from aiq.policy.strategy import Strategy
 from aiq.redaction import Redactor
@@ -37,11 +36,11 @@ from aiq.run.intake import Intake
 from aiq.run.job_orders import JobOrders
 from aiq.run.means import CandidateIds, Means
 from aiq.run.models import asked_as_named, settle_models
-from aiq.run.observer import Observer, Plan
+from aiq.run.observer import Observer
 from aiq.run.options import RunOptions
 from aiq.run.ownership import owned_database
+from aiq.run.planning import plan_of
 from aiq.run.pool import Pool, PoolSettings
-from aiq.run.pricing import estimate
 from aiq.run.publisher import Publisher, recall
 from aiq.run.rescue import bring_home, keep_unsaved
 from aiq.run.result import RunResult, Sent, outcome_of
@@ -51,7 +50,6 @@ from aiq.run.watch import Watch
 from aiq.run.work import Work
 from aiq.store import attempts, controls, jobs, runs
 from aiq.store.db import Database
-from aiq.store.jobs import Load
 from aiq.store.runs import BegunRun
 from aiq.store.writer import Write, Writer
 
@@ -184,7 +182,16 @@ class Session:
                 self._observer.note(sentence)
             counts = await jobs.counts(database, work.scope)
             skipped = counts.get(JobState.SUCCEEDED, 0)
-            plan = self._plan(work, fleet, loads, skipped, funds.budget)
+            plan = plan_of(
+                work,
+                fleet,
+                loads,
+                skipped=skipped,
+                limit=self._options.limit,
+                strategy=self._settings.run.strategy,
+                budget=funds.budget,
+                utc_us=self._clock.utc_us(),
+            )
             if tight := why_tight(self._options.database, plan.pending):
                 self._observer.note(tight)
             self._observer.plan(plan)
@@ -228,35 +235,6 @@ class Session:
                 f"{count:,} finished job(s) were answered by a simulated provider and are not"
                 " asked again; with another `--db` all are"
             )
-
-    def _plan(
-        self, work: Work, fleet: Fleet, loads: Sequence[Load], skipped: int, budget: Budget
-    ) -> Plan:
-        pending = sum(load.jobs for load in loads)
-        taken = min(pending, self._options.limit or pending)
-        first = next(iter(fleet.providers.values()))
-        overlays = work.overlays.values()
-        flagged = next((o.model for o in overlays if o.model is not None), None)
-        estimated = estimate(
-            first.settings,
-            loads,
-            own_model=first.resolve(flagged),
-            utc_us=self._clock.utc_us(),
-            cap=next((o.output_cap for o in overlays if o.output_cap is not None), None),
-        )
-        return Plan(
-            batches=tuple(batch.name for batch in work.batches),
-            pending=taken,
-            skipped=skipped,
-            candidates=tuple(
-                (p.name, p.resolve(flagged) or p.model) for p in fleet.providers.values()
-            ),
-            disabled=frozenset(fleet.switched_off),
-            strategy=self._settings.run.strategy,
-            estimated_nano=None if estimated is None else estimated * taken // pending,
-            budget_nano=budget.limit_nano,
-            committed_nano=budget.committed_nano,
-        )
 
     async def _send(
         self, database: Database, work: Work, fleet: Fleet, board: Board, run: BegunRun

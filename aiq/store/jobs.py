@@ -100,10 +100,7 @@ async def requeued_page(database: Database) -> list[PendingJob]:
         await database.rows("DELETE FROM temp.requeued")
         return []
     taken = _within_bytes([head for head in heads if head[6] == heads[0][6]])
-    ids = as_json([head[0] for head in taken])
-    await database.rows(
-        "DELETE FROM temp.requeued WHERE job_id IN (SELECT value FROM json_each(?))", (ids,)
-    )
+    await database.many("DELETE FROM temp.requeued WHERE job_id = ?", [(h[0],) for h in taken])
     return await _with_lines(database, heads[0][6], [head[:6] for head in taken])
 
 

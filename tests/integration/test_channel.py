@@ -113,6 +113,17 @@ async def test_a_refusal_comes_back_in_words_and_with_its_exit_status(
         assert (declined.value.exit_code, declined.value.hint) == (code, "yes")
 
 
+async def test_a_mistake_of_ours_is_confessed_and_ends_nothing(
+    desk: Desk, tmp_path: Path, environ: dict[str, str]
+) -> None:
+    desk.error = KeyError("sk-a-secret")
+    with pytest.raises(Declined, match="bug in aiq: KeyError; the run goes on") as declined:
+        await asked(tmp_path, environ, Pause())
+    assert declined.value.exit_code == ExitCode.BUG
+    desk.error = None
+    assert await asked(tmp_path, environ, Pause()) == Reply(said="done")
+
+
 async def test_the_socket_and_its_directory_are_private(
     desk: Desk, tmp_path: Path, environ: dict[str, str]
 ) -> None:

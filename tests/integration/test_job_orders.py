@@ -202,10 +202,10 @@ async def test_cancelled_jobs_come_back(tmp_path: Path) -> None:
     """Beside the run that cancelled them, in any order and more than once."""
     async with FaultServer(QUICK) as server:
         bench = bench_of(tmp_path, server)
-        async with going(bench, prompts(200)) as running:
+        async with going(bench, prompts(800)) as running:
             for number in (20, 40, 60):
                 await server.seen(number)
-                names = tuple(f"p{n}" for n in range(110, 200))
+                names = tuple(f"p{n}" for n in range(700, 800))
                 found = (await told(bench, CancelJobs(names))).cancelled
                 assert found is not None
                 assert found.cancelled > 0
@@ -213,8 +213,8 @@ async def test_cancelled_jobs_come_back(tmp_path: Path) -> None:
                 count = found.cancelled
                 assert (await told(bench, order)).requeued == Requeued(jobs=count, taken=count)
             assert (await running).exit_code is ExitCode.OK
-        assert bench.states() == {"succeeded": 200}
-        assert len(server.ledger) == 200
+        assert bench.states() == {"succeeded": 800}
+        assert len(server.ledger) == 800
 
 
 @pytest.mark.parametrize("order", [CancelJobs(("prompts",)), RequeueJobs()])

@@ -14,6 +14,7 @@ from aiq.errors import StoreError
 from aiq.model import JobState
 from aiq.policy.lifecycle import MOVES, Event
 from aiq.store import attempts, batches, requeueing
+from aiq.store.cancelling import Targets, cancel_page
 from aiq.store.db import Database
 from aiq.store.jobs import Scope
 from aiq.store.rows import StaleWrite
@@ -38,7 +39,9 @@ async def in_state(database: Database, state: JobState) -> int:
 
 
 async def requeue(database: Database) -> int:
-    return await requeueing.requeue(database, [1], kinds=None, except_kinds=())
+    """Cancelled jobs are put back only where that is asked for."""
+    kinds = ["server_error", "cancelled"]
+    return await requeueing.requeue(database, [1], kinds=kinds, except_kinds=())
 
 
 async def replace(database: Database, job_id: int) -> None:
@@ -56,7 +59,8 @@ async def restore(database: Database, job_id: int) -> None:
     async with database.transaction():
         await database.rows(
             "INSERT INTO attempt (id, job_id, number, run_id, candidate_id, started_at)"
-            " SELECT 99, id, 99, 1, 1, 1 FROM job WHERE id = ? AND state IN ('pending', 'failed')",
+            " SELECT 99, id, 99, 1, 1, 1 FROM job WHERE id = ?"
+            " AND state IN ('pending', 'failed', 'cancelled')",
             (job_id,),
         )
         await database.rows(
@@ -76,10 +80,11 @@ STORE: dict[Event, Callable[[Database, int, int], Awaitable[object]]] = {
     Event.REPLACE: lambda db, job, _: replace(db, job),
     Event.RERUN: lambda db, job, _: rerun(db, job),
     Event.RESTORE: lambda db, job, _: restore(db, job),
+    Event.CANCEL: lambda db, job, _: cancel_page(db, Targets(jobs=(job,))),
 }
 """Each event through the store's own function, given the job and its number of attempts."""
 
-QUIET = {Event.REQUEUE, Event.REPLACE, Event.RERUN, Event.RESTORE}
+QUIET = {Event.REQUEUE, Event.REPLACE, Event.RERUN, Event.RESTORE, Event.CANCEL}
 """Events over many jobs: those in another state are left alone instead of refused."""
 
 
@@ -234,3 +239,21 @@ async def test_failures_are_grouped_with_a_sample(database: Database) -> None:
         ("server_error", "a"),
         ("not_found", None),
     }
+
+
+@pytest.mark.parametrize(
+    ("kinds", "except_kinds", "back"),
+    [
+        (None, (), 0),
+        (["server_error"], (), 0),
+        (["cancelled"], (), 1),
+        (["cancelled"], ["cancelled"], 0),
+        (["cancelled", "auth"], ["server_error"], 1),
+    ],
+)
+async def test_cancelled_jobs_are_put_back_only_where_they_are_named(
+    database: Database, kinds: list[str] | None, except_kinds: list[str], back: int
+) -> None:
+    await in_state(database, JobState.CANCELLED)
+    found = await requeueing.requeue(database, [1], kinds=kinds, except_kinds=except_kinds)
+    assert found == back

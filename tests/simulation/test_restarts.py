@@ -8,7 +8,7 @@ import pytest
 
 from aiq.config.settings import RunSettings
 from aiq.model import Price
-from aiq.policy.standing import Account
+from aiq.policy.account import Account
 from tests.simulation.life import Life
 from tests.simulation.rules import Watch
 from tests.simulation.scenario import Blow, BlowKind, Scenario

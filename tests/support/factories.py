@@ -18,12 +18,13 @@ import msgspec
 
 from aiq.config import ProviderSettings
 from aiq.model import Endpoint, JobState, Kind, Outcome
+from aiq.policy.account import Account
 from aiq.policy.admission import Candidate
 from aiq.policy.concurrency import Concurrency
 from aiq.policy.defaults import BreakerSettings, LimitSettings, ProbeSettings, RateLimits
 from aiq.policy.limits import Limits
 from aiq.policy.retry import History
-from aiq.policy.standing import Account, Standing
+from aiq.policy.standing import Standing
 from aiq.run.job import Job
 from aiq.run.request import Request
 from aiq.store import batches, runs, writes
