@@ -38,7 +38,7 @@ _STOPPED = """\
   4         stopped, resumable: budget reached"""
 _STORE = "  5         the database cannot be used: locked, damaged, newer, foreign, disk full"
 _BUG = "  70        a bug in aiq"
-_SIGNALS = "  130, 143  stopped by SIGINT, or by SIGTERM or SIGHUP; resumable"
+_SIGNALS = "  130, 143  stopped by SIGINT or `aiq ctl stop`, or by SIGTERM or SIGHUP; resumable"
 _FULL_STDOUT = "  1         standard output cannot be written"
 
 _RUN_STATUS = f"""\

@@ -15,10 +15,12 @@ COMMANDS = (
     "run",
     "status",
     "retry-failed",
+    "cancel",
     "export",
     "show",
     "report",
     "check",
+    "ctl",
     "probe",
     "doctor",
     "purge",
@@ -49,7 +51,7 @@ def test_status_is_json_for_programs(aiq: Aiq) -> None:
     told = json.loads(aiq("status", "prompts", "--json").stdout)
     assert set(told) >= {
         "db", "batches", "totals", "cost_usd", "possibly_paid", "tokens", "latency_ms",
-        "providers", "errors", "run",
+        "providers", "errors", "run", "told",
     }  # fmt: skip
     assert told["totals"]["succeeded"] == 3
     assert told["run"] is None
