@@ -172,9 +172,10 @@ _HEADS: LiteralString = f"""
 SELECT job.id, {_BYTES} FROM job NOT INDEXED
 WHERE job.id > :after AND {_CHOSEN} ORDER BY job.id LIMIT {CHUNK_JOBS}
 """
+# CROSS JOIN fixes the order, the chosen first: SQLite would rather look at all jobs for every chunk.
 _OF_CHOSEN = "job_id IN (SELECT job_id FROM temp.chosen)"
 _EXTENT_OF_CHOSEN = _EXTENT.replace(
-    "job NOT INDEXED WHERE {which}", "temp.chosen JOIN job ON job.id = chosen.job_id"
+    "job NOT INDEXED WHERE {which}", "temp.chosen CROSS JOIN job ON job.id = chosen.job_id"
 )
 _REPLIES: LiteralString = f"""
 DELETE FROM bad_reply WHERE attempt_id IN (SELECT id FROM attempt WHERE {_OF_CHOSEN})
@@ -198,7 +199,8 @@ INSERT INTO purged ({COUNTED_FIELDS}, committed_nano, uncommitted)
 """
 _KEEP_COUNTS = """
 INSERT INTO purged_job (batch_id, state, count)
-SELECT job.batch_id, job.state, count(*) FROM temp.chosen JOIN job ON job.id = chosen.job_id
+SELECT job.batch_id, job.state, count(*)
+FROM temp.chosen CROSS JOIN job ON job.id = chosen.job_id
 GROUP BY 1, 2
 ON CONFLICT DO UPDATE SET count = count + excluded.count
 """
