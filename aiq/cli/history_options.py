@@ -19,7 +19,8 @@ class ReportOptions:
     db: DatabasePath = Path("aiq.db")
     config: ConfigPath = None
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Write the page there.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the page there; - is stdout."),
     ] = Path("report.html")
 
 

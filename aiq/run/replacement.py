@@ -21,17 +21,23 @@ def replaced(path: Path, *, option: str = "-o") -> Iterator[BinaryIO]:
     Give a stream whose content becomes the file when the block ends well.
 
     Whatever goes wrong, the old file stays as it was. The new one has the mode of the old one, or
-    what the umask gives. Raises `Refused` if the directory cannot be written, and as `target_of`.
-    Its hints name the option that took the path.
+    what the umask gives. Raises `Refused` if the directory cannot be written or takes no more, and
+    as `target_of`. Its hints name the option that took the path.
     """
     target = target_of(path, option=option)
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        with _written(target) as stream:
+            yield stream
     except OSError as error:
         raise Refused(
             f"{path} cannot be written: {error.strerror or error}",
-            hint=f"name another file with `{option}`",
+            hint=f"free some space there, or name another file with `{option}`",
         ) from error
+
+
+@contextlib.contextmanager
+def _written(target: Path) -> Iterator[BinaryIO]:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:

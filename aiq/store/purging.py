@@ -172,7 +172,7 @@ _HEADS: LiteralString = f"""
 SELECT job.id, {_BYTES} FROM job NOT INDEXED
 WHERE job.id > :after AND {_CHOSEN} ORDER BY job.id LIMIT {CHUNK_JOBS}
 """
-# CROSS JOIN fixes the order, the chosen first: SQLite would rather look at all jobs for every chunk.
+# CROSS JOIN fixes the order, the chosen first: SQLite would look at all jobs for every chunk.
 _OF_CHOSEN = "job_id IN (SELECT job_id FROM temp.chosen)"
 _EXTENT_OF_CHOSEN = _EXTENT.replace(
     "job NOT INDEXED WHERE {which}", "temp.chosen CROSS JOIN job ON job.id = chosen.job_id"

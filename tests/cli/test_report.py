@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Aiq
+from tests.support.ledger import prompts
+from tests.support.process import Workplace
+from tests.support.process import contents as files_of
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 EVIL = "<script>document.title='pwned'</script>"
@@ -22,6 +25,15 @@ def test_it_writes_one_page(aiq: Aiq, folder: Path) -> None:
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr == "report of 3 jobs written to report.html\n"
     assert "Name a river." in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_it_goes_to_stdout_too(aiq: Aiq, folder: Path) -> None:
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    done = aiq("report", "-o", "-")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith("<!doctype html>")
+    assert done.stdout.endswith("</html>\n")
+    assert not (folder / "-").exists()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -59,6 +71,23 @@ def test_without_the_extra_it_says_how_to_get_it(
     assert "`aiq report` needs the extra `report`: jinja2 is not installed" in refused.stderr
     assert "pip install 'aiq[report]'" in refused.stderr
     assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("command", [("report",), ("export", "-o", "report.html")])
+async def test_a_page_that_does_not_fit_leaves_the_old_one(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """A disk that takes no more is no bug of ours, and nothing is left half written."""
+    simulated = {"kind": "simulated", "simulated": {"latency_ms": 0, "error_rate": 0.0}}
+    async with Workplace(tmp_path, a=simulated) as place:
+        await place.run("run", place.write(prompts(2_000)), "-q")
+        (tmp_path / "report.html").write_text("old")
+        before = set(files_of(tmp_path))
+        full = await place.run(*command, shell='ulimit -f 200; exec "$@"')
+        assert full.code == 2, full.text
+        assert "report.html cannot be written: File too large" in full.text
+        assert (tmp_path / "report.html").read_text() == "old"
+        assert {name for name in files_of(tmp_path) if "aiq.db-" not in name} <= before
 
 
 @pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")

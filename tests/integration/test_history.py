@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import html
@@ -168,3 +169,22 @@ async def test_long_texts_are_cut_short(tmp_path: Path) -> None:
         await bench.run([{"prompt": "x" * 50_000}])
     (one,) = (await history_of(bench)).slowest
     assert (one.prompt, one.answer) == ("x" * 2000, "y" * 2000)
+
+
+@hurried
+async def test_beside_a_run(tmp_path: Path) -> None:
+    """What has ended is drawn, and the page says that it is not the end."""
+    gate = asyncio.Event()
+    async with FaultServer(lambda s: Reply(until=gate) if s.number > 3 else None) as server:
+        bench = Bench(tmp_path, a=provider(server), run={"concurrency": 2})
+        running = asyncio.create_task(bench.run(prompts(10)))
+        await server.seen(5)
+        while sum((history := await history_of(bench)).line.totals().ok) < 3:
+            pass
+        seen = shown(page(history, now_us=0))
+        assert "A run was going when this was written" in seen
+        gate.set()
+        assert (await running).exit_code == 0
+    history = await history_of(bench)
+    assert sum(history.line.totals().ok) == 10
+    assert "A run was going" not in shown(page(history, now_us=0))
