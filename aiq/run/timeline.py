@@ -102,7 +102,8 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 
 def slice_width(spans: Sequence[Span], *, most: int = MOST_SLICES) -> int:
     """Return the smallest customary width that cuts the spans into at most so many slices."""
-    days = (86_400 * n for n in itertools.count(2))
+    longest_s = max((span.ended_at - span.began_at for span in spans), default=0) // _S
+    days = (86_400 * n for n in itertools.count(max(2, longest_s // (86_400 * most))))
     for width_s in itertools.chain(_WIDTHS_S, days):
         if len(_slices(spans, width_s * _S, most=most)) <= most:
             return width_s * _S
@@ -157,12 +158,13 @@ def _side(kind: str) -> str:
 
 def troubles(line: Timeline) -> list[Trouble]:
     """Return the bad periods of all providers, in order of time."""
-    found = [one for name in line.lanes for one in _troubles(line, name)]
+    total = line.totals()
+    found = [one for name in line.lanes for one in _troubles(line, name, total)]
     return sorted(found, key=lambda one: (one.began_at, one.provider))
 
 
-def _troubles(line: Timeline, provider: str) -> Iterator[Trouble]:
-    lane, total = line.lanes[provider], line.totals()
+def _troubles(line: Timeline, provider: str, total: Lane) -> Iterator[Trouble]:
+    lane = line.lanes[provider]
     slices = len(line.starts)
     n = 0
     while n < slices:
@@ -197,11 +199,13 @@ def _is_sick(lane: Lane, n: int) -> bool:
 def medians(line: Timeline, cells: Iterable[Cell]) -> dict[str, list[float | None]]:
     """Return the median latency of each slice's answers by provider; None where there are none."""
     place = {start // line.width_us: n for n, start in enumerate(line.starts)}
-    found: dict[str, list[Histogram]] = {
-        provider: [Histogram() for _ in line.starts] for provider in line.lanes
-    }
+    found: dict[str, dict[int, Histogram]] = {provider: {} for provider in line.lanes}
     for cell in cells:
         n = place.get(cell.slice)
         if n is not None and cell.latency_us is not None:
-            found[cell.provider][n].add(cell.latency_us / 1000, cell.count)
-    return {name: [one.quantile(0.5) for one in slices] for name, slices in found.items()}
+            of_slice = found[cell.provider].setdefault(n, Histogram())
+            of_slice.add(cell.latency_us / 1000, cell.count)
+    return {
+        name: [slices[n].quantile(0.5) if n in slices else None for n in place.values()]
+        for name, slices in found.items()
+    }

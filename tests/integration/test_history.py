@@ -8,6 +8,8 @@ import hashlib
 import html
 import json
 import re
+import sqlite3
+from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -188,3 +190,17 @@ async def test_beside_a_run(tmp_path: Path) -> None:
     history = await history_of(bench)
     assert sum(history.line.totals().ok) == 10
     assert "A run was going" not in shown(page(history, now_us=0))
+
+
+@hurried
+async def test_a_clock_that_was_wrong_costs_no_more_than_its_place(tmp_path: Path) -> None:
+    """Attempts of 1970 and of a year that no calendar has are drawn with the rest."""
+    async with FaultServer() as server:
+        bench = Bench(tmp_path, a=provider(server))
+        await bench.run(prompts(4))
+    with closing(sqlite3.connect(bench.database)) as connection, connection:
+        for job, moment in ((1, 0), (2, 2**62)):
+            connection.execute("UPDATE attempt SET started_at = ? WHERE job_id = ?", (moment, job))
+    history = await history_of(bench)
+    assert sum(history.line.totals().ok) == 4
+    assert "9999-12-31" in shown(page(history, now_us=0))

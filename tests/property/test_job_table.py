@@ -32,9 +32,10 @@ from aiq.prompts.shapes import parse
 from aiq.run.diagnosis import Gravity
 from aiq.run.request import Flags, Overlay, fingerprint
 from aiq.run.verification import verify
-from aiq.store import cancelling, requeueing, runs
+from aiq.store import cancelling, purging, requeueing, runs
 from aiq.store.cancelling import Targets
 from aiq.store.db import Database, open_for_run
+from aiq.store.purging import Selection
 from aiq.store.rows import StaleWrite
 from aiq.store.writes import Reject, Settle
 from tests.support import factories
@@ -55,7 +56,7 @@ STATES = st.sampled_from(["succeeded", "succeeded", "failed", "pending"])
 EVENTS = [
     *("lease", "lease", "lease", "settle", "settle", "settle"),
     *("settle_any", "settle_any", "lease_again", "reject"),
-    *("grow", "ingest_again", "requeue", "reopen", "crash", "cancel", "bring_back"),
+    *("grow", "ingest_again", "requeue", "reopen", "crash", "cancel", "bring_back", "empty"),
 ]
 
 
@@ -243,6 +244,16 @@ class JobTable(RuleBasedStateMachine):
         assert count == len(cancelled)
         for job_id in cancelled:
             self.jobs[job_id].state = "pending"
+
+    def empty(self, _: st.DataObject) -> None:
+        """Answers of finished jobs lose their text, and nothing else of any job changes."""
+        every = Selection(batches=(1,), before_us=2**62, answers_only=True)
+        chosen = [job for job in self.jobs.values() if job.state in ("succeeded", "failed")]
+        chosen = [job for job in chosen if job.body]
+        chunk = self.run(purging.purge_some(self.database, every, after=0))
+        assert (chunk.removed.answers if chunk else 0) == len(chosen)
+        for job in chosen:
+            job.body = b""
 
     def reopen(self, _: st.DataObject) -> None:
         """Nothing that was committed needs the connection it was written on."""

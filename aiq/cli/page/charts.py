@@ -279,9 +279,13 @@ def instants(line: Timeline) -> list[str]:
     return [instant(start, line.width_us) for start in line.starts]
 
 
+_LAST_US = 253_402_300_799_000_000
+"""The end of the year 9999, which a clock that was wrong may have passed."""
+
+
 def instant(utc_us: int, width_us: int) -> str:
     """Write an instant in UTC, as exactly as slices of this width make sense."""
-    moment = datetime.fromtimestamp(utc_us / 1_000_000, UTC)
+    moment = datetime.fromtimestamp(min(max(utc_us, 0), _LAST_US) // 1_000_000, UTC)
     if width_us >= 86_400_000_000:
         return f"{moment:%Y-%m-%d}"
     return f"{moment:%Y-%m-%d %H:%M:%S}" if width_us < 60_000_000 else f"{moment:%Y-%m-%d %H:%M}"
