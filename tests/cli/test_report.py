@@ -69,7 +69,7 @@ def test_without_the_extra_it_says_how_to_get_it(
     refused = aiq("report")
     assert refused.exit_code == 2
     assert "`aiq report` needs the extra `report`: jinja2 is not installed" in refused.stderr
-    assert "pip install 'aiq[report]'" in refused.stderr
+    assert "pip install 'jinja2>=3.1' 'plotly>=6'" in refused.stderr
     assert not (folder / "report.html").exists()
 
 

@@ -37,7 +37,7 @@ def refuse_without_libraries() -> None:
     except ImportError as error:
         raise Refused(
             f"`aiq report` needs the extra `report`: {error.name} is not installed",
-            hint="install it: `pip install 'aiq[report]'`",
+            hint="`pip install 'jinja2>=3.1' 'plotly>=6'`, which is what it consists of",
         ) from error
 
 
