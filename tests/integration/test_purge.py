@@ -23,6 +23,8 @@ from aiq.store.db import open_for_reading, open_for_run
 from aiq.store.lock import RunLock
 from aiq.store.purging import Extent
 from aiq.store.rescue import Header, write_rescue
+from aiq.store.schema import MIGRATIONS
+from aiq.store.tallies import PURGED
 from tests.support.fault_server import FaultServer
 from tests.support.invariants import rows
 from tests.support.process import contents
@@ -286,7 +288,8 @@ async def test_a_database_from_before_there_were_purges(tmp_path: Path) -> None:
     before = await totals(bench)
     with closing(sqlite3.connect(bench.database)) as connection:
         connection.executescript(
-            "DROP TABLE purged; DROP TABLE purged_job; PRAGMA user_version = 4"
+            "DROP TABLE purged; DROP TABLE purged_job;"
+            f" PRAGMA user_version = {MIGRATIONS.index(PURGED)}"
         )
     assert await totals(bench) == before
     assert await broken(bench.database) == []

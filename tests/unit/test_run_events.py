@@ -196,8 +196,8 @@ def test_a_run_in_which_nothing_moves_has_stalled(watch: Watch) -> None:
     assert watch.said() == ["recovery :stalled"]
 
 
-@pytest.mark.parametrize("figures", [{"pending": 0}, {"is_draining": True}])
-def test_a_run_that_has_nothing_left_to_do_has_not_stalled(
+@pytest.mark.parametrize("figures", [{"pending": 0}, {"is_draining": True}, {"is_paused": True}])
+def test_a_run_that_has_nothing_left_to_do_or_is_paused_has_not_stalled(
     watch: Watch, figures: dict[str, Any]
 ) -> None:
     watch.tick(**figures)

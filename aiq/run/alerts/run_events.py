@@ -197,7 +197,8 @@ class RunEvents:
     def _look_for_stall(self, snapshot: Snapshot, now: float) -> None:
         settled = snapshot.tally.requests + snapshot.failed
         left = _left(snapshot)
-        if settled != self._settled or not left or snapshot.is_draining:
+        is_meant = snapshot.is_draining or snapshot.is_paused
+        if settled != self._settled or not left or is_meant:
             if self._is_stalled:
                 self._is_stalled = False
                 self._recover(STALLED, f"it goes on after {_span(now - self._moved_at)}")
