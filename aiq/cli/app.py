@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 import aiq
+from aiq.cli import exit_status
 from aiq.cli.alert_options import AlertTestOptions
 from aiq.cli.command import Application, as_help, command
 from aiq.cli.control_options import CancelOptions, ControlOptions
@@ -30,80 +31,6 @@ from aiq.cli.options import (
 )
 from aiq.errors import ExitCode
 
-_DONE = "  0         everything asked for succeeded"
-_SOME_FAILED = "  1         finished, but some jobs failed or some lines are invalid"
-_REFUSED = "  2         refused: usage, configuration, input, unknown name; nothing was sent"
-_STOPPED = """\
-  3         stopped, resumable: no usable provider left
-  4         stopped, resumable: budget reached"""
-_STORE = "  5         the database cannot be used: locked, damaged, newer, foreign, disk full"
-_BUG = "  70        a bug in aiq"
-_SIGNALS = "  130, 143  stopped by SIGINT or `aiq ctl stop`, or by SIGTERM or SIGHUP; resumable"
-_FULL_STDOUT = "  1         standard output cannot be written"
-
-_RUN_STATUS = f"""\
-{_DONE}
-{_SOME_FAILED}
-{_REFUSED}
-{_STOPPED}
-{_STORE}
-{_BUG}
-{_SIGNALS}"""
-_READ_STATUS = f"""\
-  0         done
-{_FULL_STDOUT}
-{_REFUSED}
-{_STORE}
-{_BUG}"""
-_EXPORT_STATUS = _READ_STATUS.replace(
-    _FULL_STDOUT, f"{_FULL_STDOUT}, or stored answers are damaged"
-)
-_PURGE_STATUS = f"""\
-{_READ_STATUS}
-  130       stopped by SIGINT: what is removed stays so, and the same command goes on"""
-_CHECK_STATUS = f"""\
-  0         every line is valid
-  1         some lines are invalid
-  2         a file cannot be read, or the configuration is refused
-{_BUG}"""
-_CONTROL_STATUS = f"""\
-  0         done, or it was so already
-  2         refused, or no run is at work on the database
-  5         a run is at work and cannot be reached, or could not write it down
-{_BUG}"""
-_CANCEL_STATUS = f"""\
-  0         done, also where nothing was left to cancel
-  2         no such database, batch or job, or the run at work refuses
-{_STORE}
-{_BUG}"""
-_PROBE_STATUS = f"""\
-  0         every provider is healthy or degraded
-  1         some are not
-  2         the configuration is refused, or a provider is unknown
-  3         none is healthy or degraded
-{_BUG}
-  130, 143  ended by SIGINT (the way to end --watch), or by SIGTERM or SIGHUP"""
-_MONITOR_STATUS = f"""\
-  0         --once: every provider is healthy or degraded
-  1         --once: some are not; standard output cannot be written
-  2         the configuration is refused, or a provider is unknown
-  3         --once: none is healthy or degraded
-{_BUG}
-  130, 143  ended by SIGINT, or by SIGTERM or SIGHUP: the way to end it"""
-_DOCTOR_STATUS = f"""\
-  0         nothing to be put right
-  1         a finding
-{_BUG}"""
-_ALERTS_STATUS = f"""\
-  0         every channel took the test alert
-  1         some did not
-  2         the configuration is refused, or names no channel
-{_BUG}"""
-_INIT_STATUS = f"""\
-  0         written
-  2         the file exists, or cannot be written
-{_BUG}"""
-
 app = typer.Typer(
     name="aiq",
     cls=Application,
@@ -113,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
-    epilog=f"\b\nEXIT STATUS\n{_RUN_STATUS}",
+    epilog=f"\b\nEXIT STATUS\n{exit_status.RUN}",
 )
 
 
@@ -150,7 +77,7 @@ def describe(
         raise typer.Exit(ExitCode.REFUSED)
 
 
-@command(app, RunOptions, name="run", exit_status=_RUN_STATUS)
+@command(app, RunOptions, name="run", exit_status=exit_status.RUN)
 def run(options: RunOptions, failure: Failure) -> int:
     """
     Take prompt files in and work on their jobs.
@@ -164,7 +91,7 @@ def run(options: RunOptions, failure: Failure) -> int:
     return run_prompts(options, failure)
 
 
-@command(app, StatusOptions, name="status", exit_status=_READ_STATUS)
+@command(app, StatusOptions, name="status", exit_status=exit_status.READ)
 def status(options: StatusOptions, _failure: Failure) -> int:
     """
     Show what is done, what it cost, how the providers do.
@@ -176,7 +103,7 @@ def status(options: StatusOptions, _failure: Failure) -> int:
     return show_status(options)
 
 
-@command(app, RetryOptions, name="retry-failed", exit_status=_RUN_STATUS)
+@command(app, RetryOptions, name="retry-failed", exit_status=exit_status.RUN)
 def retry_failed(options: RetryOptions, failure: Failure) -> int:
     """
     Put failed jobs back to pending and run them.
@@ -190,7 +117,7 @@ def retry_failed(options: RetryOptions, failure: Failure) -> int:
     return retry_jobs(options, failure)
 
 
-@command(app, CancelOptions, name="cancel", exit_status=_CANCEL_STATUS)
+@command(app, CancelOptions, name="cancel", exit_status=exit_status.CANCEL)
 def cancel(options: CancelOptions, _failure: Failure) -> int:
     """
     Cancel pending jobs of batches, or single ones.
@@ -203,7 +130,7 @@ def cancel(options: CancelOptions, _failure: Failure) -> int:
     return cancel_jobs(options)
 
 
-@command(app, ExportOptions, name="export", exit_status=_EXPORT_STATUS)
+@command(app, ExportOptions, name="export", exit_status=exit_status.EXPORT)
 def export(options: ExportOptions, _failure: Failure) -> int:
     r"""
     Write the results of a batch.
@@ -218,7 +145,7 @@ def export(options: ExportOptions, _failure: Failure) -> int:
     return write_results(options)
 
 
-@command(app, ShowOptions, name="show", exit_status=_READ_STATUS)
+@command(app, ShowOptions, name="show", exit_status=exit_status.READ)
 def show(options: ShowOptions, _failure: Failure) -> int:
     """Show one job: request, answer, every attempt and its cost."""
     from aiq.cli.job import show_job
@@ -226,7 +153,7 @@ def show(options: ShowOptions, _failure: Failure) -> int:
     return show_job(options)
 
 
-@command(app, ReportOptions, name="report", exit_status=_READ_STATUS)
+@command(app, ReportOptions, name="report", exit_status=exit_status.READ)
 def report(options: ReportOptions, _failure: Failure) -> int:
     """
     Write one page that shows what happened, for a browser.
@@ -240,7 +167,7 @@ def report(options: ReportOptions, _failure: Failure) -> int:
     return write_report(options)
 
 
-@command(app, CheckOptions, name="check", exit_status=_CHECK_STATUS)
+@command(app, CheckOptions, name="check", exit_status=exit_status.CHECK)
 def check(options: CheckOptions, failure: Failure) -> int:
     """
     Validate prompt files, estimate tokens and cost.
@@ -252,7 +179,7 @@ def check(options: CheckOptions, failure: Failure) -> int:
     return check_prompts(options, failure)
 
 
-@command(app, ControlOptions, name="ctl", exit_status=_CONTROL_STATUS)
+@command(app, ControlOptions, name="ctl", exit_status=exit_status.CONTROL)
 def ctl(options: ControlOptions, _failure: Failure) -> int:
     r"""
     Control a run from another terminal.
@@ -275,7 +202,7 @@ def ctl(options: ControlOptions, _failure: Failure) -> int:
     return control_run(options)
 
 
-@command(app, ProbeOptions, name="probe", exit_status=_PROBE_STATUS)
+@command(app, ProbeOptions, name="probe", exit_status=exit_status.PROBE)
 def probe(options: ProbeOptions, failure: Failure) -> int:
     r"""
     Check the health of providers, all at once.
@@ -294,7 +221,7 @@ def probe(options: ProbeOptions, failure: Failure) -> int:
     return probe_providers(options, failure)
 
 
-@command(app, MonitorOptions, name="monitor", exit_status=_MONITOR_STATUS)
+@command(app, MonitorOptions, name="monitor", exit_status=exit_status.MONITOR)
 def monitor(options: MonitorOptions, failure: Failure) -> int:
     r"""
     Watch providers, and tell when one sickens and when it is well again.
@@ -313,7 +240,7 @@ def monitor(options: MonitorOptions, failure: Failure) -> int:
     return monitor_providers(options, failure)
 
 
-@command(app, DoctorOptions, name="doctor", exit_status=_DOCTOR_STATUS)
+@command(app, DoctorOptions, name="doctor", exit_status=exit_status.DOCTOR)
 def doctor(options: DoctorOptions, _failure: Failure) -> int:
     """
     Check versions, limits, configuration, keys, proxies and the database.
@@ -326,7 +253,7 @@ def doctor(options: DoctorOptions, _failure: Failure) -> int:
     return show_diagnosis(options)
 
 
-@command(app, PurgeOptions, name="purge", exit_status=_PURGE_STATUS)
+@command(app, PurgeOptions, name="purge", exit_status=exit_status.PURGE)
 def purge(options: PurgeOptions, _failure: Failure) -> int:
     """
     Remove finished jobs that are old, or only the texts of their answers.
@@ -340,7 +267,7 @@ def purge(options: PurgeOptions, _failure: Failure) -> int:
     return purge_jobs(options)
 
 
-@command(app, InitOptions, name="init", exit_status=_INIT_STATUS)
+@command(app, InitOptions, name="init", exit_status=exit_status.INIT)
 def init(options: InitOptions, _failure: Failure) -> int:
     """Write aiq.toml from the keys and local servers found."""
     from aiq.cli.starter import write_starter
@@ -352,7 +279,7 @@ alerts = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     invoke_without_command=True,
-    epilog=f"\b\nEXIT STATUS\n{_ALERTS_STATUS}",
+    epilog=f"\b\nEXIT STATUS\n{exit_status.ALERTS}",
 )
 app.add_typer(alerts, name="alerts")
 
@@ -363,7 +290,7 @@ def describe_alerts(context: typer.Context) -> None:
     describe(context)
 
 
-@command(alerts, AlertTestOptions, name="test", exit_status=_ALERTS_STATUS)
+@command(alerts, AlertTestOptions, name="test", exit_status=exit_status.ALERTS)
 def alerts_test(options: AlertTestOptions, failure: Failure) -> int:
     """
     Send one test alert through every configured channel.

@@ -22,9 +22,10 @@ from aiq.run.ingest import BadLineReport, Ingest, IngestReport
 from aiq.run.pricing import assumed_output, estimate, input_tokens
 from aiq.run.request import Flags, Overlay
 from aiq.run.sources import STDIN, open_sources
-from aiq.store import jobs, reading
+from aiq.store import backlog, reading
+from aiq.store.backlog import Load
 from aiq.store.db import Database, open_for_run
-from aiq.store.jobs import Load, Scope
+from aiq.store.jobs import Scope
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +97,7 @@ async def check(
                 is_stopped=lambda: False,
                 advanced=lambda _: None,
             ).take(sources, finish=_accept)
-            loads = await jobs.pending_loads(database, Scope(batches=own))
+            loads = await backlog.pending_loads(database, Scope(batches=own))
             invalid = await reading.invalid_lines(database)
             mistyped = [await _found(database, *one) for one in report.mistyped_keys.items()]
         finally:

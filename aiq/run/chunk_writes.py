@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from aiq.run.disposition import Disposition
-from aiq.store import batches
-from aiq.store.batches import KnownJob, NewJob
+from aiq.store import ingesting
 from aiq.store.db import Database
+from aiq.store.ingesting import KnownJob, NewJob
 
 
 class ChunkWrites:
@@ -38,11 +38,11 @@ class ChunkWrites:
 
     async def write(self, database: Database, batch_id: int, *, first_id: int) -> None:
         """Write the chunk; new jobs are numbered from `first_id`."""
-        if not await batches.add_jobs(database, batch_id, self.new, first_id=first_id):
+        if not await ingesting.add_jobs(database, batch_id, self.new, first_id=first_id):
             raise RuntimeError("a new line has a key that is known")
-        await batches.meet_again(database, self.met)
-        await batches.move_lines(database, self.moved)
-        await batches.keep_lines(database, self.kept)
-        await batches.replace_requests(database, self.replaced)
-        await batches.rerun(database, self.rerun)
-        await batches.restore(database, self.restored)
+        await ingesting.meet_again(database, self.met)
+        await ingesting.move_lines(database, self.moved)
+        await ingesting.keep_lines(database, self.kept)
+        await ingesting.replace_requests(database, self.replaced)
+        await ingesting.rerun(database, self.rerun)
+        await ingesting.restore(database, self.restored)

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable
 
 from aiq.model import JobState
-from aiq.store.batches import KnownJob
+from aiq.store.ingesting import KnownJob
 
 
 class Disposition(enum.Enum):

@@ -17,7 +17,7 @@ from aiq.policy.budget import Budget
 from aiq.run.fleet import Fleet, Provider
 from aiq.run.request import Overlay
 from aiq.run.work import Work
-from aiq.store import attempts, jobs
+from aiq.store import attempts, backlog
 from aiq.store.db import Database
 
 
@@ -51,7 +51,7 @@ async def refuse_unbounded(database: Database, work: Work, fleet: Fleet, file: s
     It names every provider that stands in the way, so that one look at the file mends them all.
     """
     overlays = list(work.overlays.values())
-    is_capped = all(overlay.caps_output for overlay in overlays) or not await jobs.lacks_cap(
+    is_capped = all(overlay.caps_output for overlay in overlays) or not await backlog.lacks_cap(
         database, work.scope
     )
     everybody = fleet.providers.values()

@@ -29,9 +29,9 @@ from aiq.run.line_keys import Keyed, LineKeys
 from aiq.run.readings import Readings
 from aiq.run.request import Overlay, fingerprint
 from aiq.run.sources import Source
-from aiq.store import batches, readings
-from aiq.store.batches import KnownJob, NewJob
+from aiq.store import batches, ingesting, readings
 from aiq.store.db import Database
+from aiq.store.ingesting import KnownJob, NewJob
 
 STOP_CHECK_S = 0.1
 """How often a reader that waits for its file looks whether it shall go on."""
@@ -108,7 +108,7 @@ class Ingest:
         try:
             async with self._database.transaction():
                 changed = await self._pass_over_unchanged(sources)
-                self._newest = await batches.begin_ingest(self._database)
+                self._newest = await ingesting.begin_ingest(self._database)
                 self._next_id = self._newest + 1
                 for source in changed:
                     await self._read(source)
@@ -140,7 +140,7 @@ class Ingest:
         return not self._report.changed and not self._report.mistyped_keys
 
     async def _seal(self, sources: Sequence[Source]) -> None:
-        self._report.vanished, vanished = await batches.seal(
+        self._report.vanished, vanished = await ingesting.seal(
             self._database,
             [source.id for source in sources],
             newest=self._newest,
@@ -169,14 +169,14 @@ class Ingest:
         if source.batch.id != self._counted_batch:
             self._keys = LineKeys()
             self._counted_batch = source.batch.id
-            self._is_new_batch = not await batches.has_jobs(self._database, source.batch.id)
+            self._is_new_batch = not await ingesting.has_jobs(self._database, source.batch.id)
         is_first = True
         reading = self._start_reading(lines)
         try:
             while (chunk := await self._arrived(reading)) or is_first:
                 reading = self._start_reading(lines)
                 invalid = await self._take_chunk(source, chunk)
-                await batches.replace_invalid(self._database, source.id, invalid, first=is_first)
+                await ingesting.replace_invalid(self._database, source.id, invalid, first=is_first)
                 self._note_invalid(source, len(invalid), invalid)
                 is_first = False
                 self._advanced(len(chunk))
@@ -217,7 +217,9 @@ class Ingest:
     async def _are_added(self, source: Source, keyed: Sequence[Keyed]) -> bool:
         """Add all lines as new jobs; none of them if one is known already."""
         new = [_new_job(source, key, line) for key, line in keyed]
-        if not await batches.add_jobs(self._database, source.batch.id, new, first_id=self._next_id):
+        if not await ingesting.add_jobs(
+            self._database, source.batch.id, new, first_id=self._next_id
+        ):
             return False
         self._next_id += len(new)
         self._report.added += len(new)
@@ -226,7 +228,7 @@ class Ingest:
     async def _sort_in(self, source: Source, keyed: Sequence[Keyed]) -> list[Line]:
         """Write each line as what it is to the store; return those that stood there before."""
         batch_id = source.batch.id
-        look_up = partial(batches.known_jobs, self._database, batch_id, newest=self._newest)
+        look_up = partial(ingesting.known_jobs, self._database, batch_id, newest=self._newest)
         known = await look_up([key for key, _ in keyed])
         writes, twice = ChunkWrites(), []
         for key, line in await self._keys.renumbered(keyed, known, look_up):

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from aiq.prompts.shapes import digest
 from aiq.run.chunks import Line
-from aiq.store.batches import KnownJob
+from aiq.store.ingesting import KnownJob
 
 ORDINALS_KEPT = 100_000
 """Repeated id-less lines whose count is kept in memory; beyond that, counting asks the store."""

@@ -15,7 +15,7 @@ from aiq.providers.exchange import BrokenReply, never_sent, prepare
 from aiq.redaction import Redactor
 from aiq.run.fleet import Fleet, Provider
 from aiq.run.request import Overlay
-from aiq.store.jobs import Load
+from aiq.store.backlog import Load
 
 _TELLING = (None, Flaw.HTML, Flaw.FAILED)
 """What a reply can be that explains itself; the rest are flaws of an answer nobody asked for."""

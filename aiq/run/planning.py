@@ -9,7 +9,7 @@ from aiq.run.fleet import Fleet
 from aiq.run.observer import Plan
 from aiq.run.pricing import estimate
 from aiq.run.work import Work
-from aiq.store.jobs import Load
+from aiq.store.backlog import Load
 
 
 def plan_of(

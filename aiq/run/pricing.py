@@ -23,7 +23,7 @@ from aiq.run.price_table import (
     Terms,
     rate,
 )
-from aiq.store.jobs import Load
+from aiq.store.backlog import Load
 
 PLAIN = Terms()
 

@@ -48,7 +48,7 @@ from aiq.run.room import why_tight
 from aiq.run.signals import Signals
 from aiq.run.watch import Watch
 from aiq.run.work import Work
-from aiq.store import attempts, controls, jobs, runs
+from aiq.store import attempts, backlog, controls, jobs, runs
 from aiq.store.db import Database
 from aiq.store.runs import BegunRun
 from aiq.store.writer import Write, Writer
@@ -163,13 +163,13 @@ class Session:
     async def _work_through(self, database: Database, work: Work, run: BegunRun) -> RunResult:
         """Settle who is asked and what it may cost, say so, then send; or end where that is all."""
         await self._note_simulated(database, work)
-        loads = await jobs.pending_loads(database, work.scope)
+        loads = await backlog.pending_loads(database, work.scope)
         if not loads or work.only_requeue:
             return await outcome_of(database, work, signals=self._signals)
         fleet = self._fleet()
         leave_off(fleet, await controls.switched_off(database))
         try:
-            if await jobs.needs_model(database, work.scope):
+            if await backlog.needs_model(database, work.scope):
                 settling = settle_models(fleet, work.overlays.values(), self._redactor)
                 if not await self._signals.unless_stopped(settling):
                     return await outcome_of(database, work, signals=self._signals)

@@ -13,7 +13,7 @@ import pytest
 from aiq.errors import StoreError
 from aiq.model import JobState
 from aiq.policy.lifecycle import MOVES, Event
-from aiq.store import attempts, batches, requeueing
+from aiq.store import attempts, ingesting, requeueing
 from aiq.store.cancelling import Targets, cancel_page
 from aiq.store.db import Database
 from aiq.store.jobs import Scope
@@ -46,12 +46,12 @@ async def requeue(database: Database) -> int:
 
 async def replace(database: Database, job_id: int) -> None:
     async with database.transaction():
-        await batches.replace_requests(database, [job_id])
+        await ingesting.replace_requests(database, [job_id])
 
 
 async def rerun(database: Database, job_id: int) -> None:
     async with database.transaction():
-        await batches.rerun(database, [job_id])
+        await ingesting.rerun(database, [job_id])
 
 
 async def restore(database: Database, job_id: int) -> None:
@@ -67,7 +67,7 @@ async def restore(database: Database, job_id: int) -> None:
             "INSERT INTO answer (job_id, attempt_id, fingerprint, digest, body)"
             " SELECT job_id, id, zeroblob(16), zeroblob(32), x'' FROM attempt WHERE id = 99"
         )
-        await batches.restore(database, [job_id])
+        await ingesting.restore(database, [job_id])
 
 
 STORE: dict[Event, Callable[[Database, int, int], Awaitable[object]]] = {

@@ -9,7 +9,7 @@ import pytest
 
 from aiq.model import JobState, Kind
 from aiq.run.settlement import BAD_TRIAL
-from aiq.store import batches, jobs, requeueing, runs
+from aiq.store import backlog, batches, jobs, requeueing, runs
 from aiq.store.db import Database
 from aiq.store.jobs import Cursor, PendingJob, Scope
 from aiq.store.writes import NewCandidate
@@ -97,8 +97,8 @@ async def test_a_withdrawn_job_is_in_no_scope_but_one_that_chose_it(database: Da
         await database.rows("UPDATE job SET source_id = NULL")
     assert await read_all(database) == []
     assert await jobs.counts(database, ALL) == {}
-    assert await jobs.pending_loads(database, ALL) == []
-    assert not await jobs.needs_model(database, ALL)
+    assert await backlog.pending_loads(database, ALL) == []
+    assert not await backlog.needs_model(database, ALL)
 
 
 async def test_what_a_dead_run_left_leased_is_possibly_paid_and_comes_last(

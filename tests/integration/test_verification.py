@@ -15,7 +15,7 @@ from aiq.errors import ExitCode
 from aiq.model import JobState
 from aiq.run.diagnosis import Check, Diagnosis, Gravity
 from aiq.run.verification import _WORDS, verify
-from aiq.store import batches, digests, runs
+from aiq.store import digests, ingesting, runs
 from aiq.store.db import Database, open_for_run
 from aiq.store.lock import RunLock
 from aiq.store.rules import Rule
@@ -268,7 +268,7 @@ async def test_jobs_that_are_asked_again_keep_their_old_answer(
         database, *(factories.settle(i, i, JobState.SUCCEEDED, cost_nano=5) for i in ids)
     )
     async with database.transaction():
-        await batches.rerun(database, ids)
+        await ingesting.rerun(database, ids)
     x, y, z = ids
     await factories.write(
         database, factories.lease(11, x, number=2), factories.lease(12, y, number=2)

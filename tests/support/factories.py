@@ -27,9 +27,9 @@ from aiq.policy.retry import History
 from aiq.policy.standing import Standing
 from aiq.run.job import Job
 from aiq.run.request import Request
-from aiq.store import batches, runs, writes
-from aiq.store.batches import NewJob
+from aiq.store import batches, ingesting, runs, writes
 from aiq.store.db import Database
+from aiq.store.ingesting import NewJob
 from aiq.store.schema import TABLES
 from aiq.store.writer import Write
 from aiq.store.writes import Lease, NewCandidate, Reject, Settle, StoredAnswer
@@ -180,14 +180,14 @@ async def seed(
             database, batch, flags=b"{}", now_us=NOW_US
         )
         source = await batches.open_source(database, found.id, f"/{batch}.jsonl", now_us=NOW_US)
-        newest = await batches.begin_ingest(database)
+        newest = await ingesting.begin_ingest(database)
         new = [
             NewJob(key, source, number, priority, None, None, line)
             for number, (key, priority) in enumerate(
                 zip(keys, priorities or [0] * len(keys), strict=True), start=1
             )
         ]
-        await batches.add_jobs(database, found.id, new, first_id=newest + 1)
+        await ingesting.add_jobs(database, found.id, new, first_id=newest + 1)
         await database.rows("UPDATE source SET sealed_at = ?", (NOW_US,))
     return [newest + 1 + index for index in range(len(keys))]
 

@@ -12,7 +12,7 @@ from aiq.config import ProviderSettings
 from aiq.model import Answer, Endpoint, Price, Usage
 from aiq.run.price_table import UNKNOWN, Charge, Terms
 from aiq.run.pricing import Pricer, estimate
-from aiq.store.jobs import Load
+from aiq.store.backlog import Load
 from tests.support.factories import NOW_US, provider
 
 IN_2026_US = 1_795_348_800_000_000
