@@ -13,7 +13,8 @@ import pytest
 from hypothesis import settings
 
 from aiq.providers.presets import PRESETS
-from aiq.store.db import Database, open_for_run
+from aiq.store.db import Database
+from aiq.store.opening import open_for_run
 from tests.support import factories
 from tests.support.fake_clock import FakeClock
 

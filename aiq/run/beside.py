@@ -8,8 +8,8 @@ from pathlib import Path
 
 from aiq.errors import AiqError
 from aiq.store import providers
-from aiq.store.db import open_for_reading
 from aiq.store.lock import is_held
+from aiq.store.opening import open_for_reading
 from aiq.store.writes import ProviderState
 
 

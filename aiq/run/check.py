@@ -24,8 +24,9 @@ from aiq.run.request import Flags, Overlay
 from aiq.run.sources import STDIN, open_sources
 from aiq.store import backlog, reading
 from aiq.store.backlog import Load
-from aiq.store.db import Database, open_for_run
+from aiq.store.db import Database
 from aiq.store.jobs import Scope
+from aiq.store.opening import open_for_run
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):

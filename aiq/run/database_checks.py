@@ -19,10 +19,11 @@ from aiq.errors import StoreError, UnknownName
 from aiq.run.diagnosis import Check, finding, note, ok
 from aiq.run.rescue import kept_for
 from aiq.store import inspection, runs
-from aiq.store.db import Database, open_for_reading
+from aiq.store.db import Database
 from aiq.store.file_system import refuse_network_file_system
 from aiq.store.inspection import Inspection
 from aiq.store.lock import is_held
+from aiq.store.opening import open_for_reading
 from aiq.store.rescue import UnreadableRescue, read_rescue
 
 _MIB = 1024 * 1024

@@ -25,8 +25,8 @@ from aiq.run import open_files
 from aiq.run.alerts.chat import INSTALL, has_library
 from aiq.run.database_checks import database_checks, disk_check
 from aiq.run.diagnosis import Check, Diagnosis, Gravity, finding, note, ok
-from aiq.store.db import OLDEST_SQLITE
 from aiq.store.inspection import has_wal_defect, sqlite_version
+from aiq.store.opening import OLDEST_SQLITE
 
 LIBRARIES = ("httpx", "aiohttp")
 

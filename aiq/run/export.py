@@ -24,8 +24,9 @@ from aiq.run.damage import checked
 from aiq.run.export_formats import csv_header, csv_row, openai_line
 from aiq.run.replacement import replaced, target_of
 from aiq.store import batches, reading
-from aiq.store.db import Database, open_for_reading
+from aiq.store.db import Database
 from aiq.store.health import health_path
+from aiq.store.opening import open_for_reading
 from aiq.store.reading import FinishedJob
 
 STATES = {

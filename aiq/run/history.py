@@ -20,7 +20,8 @@ from aiq.run.facts import ErrorGroup, error_groups
 from aiq.run.status import Status, read_status
 from aiq.run.timeline import Timeline, Trouble, medians, slice_width, timeline, troubles
 from aiq.store import attempts, batches, history, reading
-from aiq.store.db import Database, open_for_reading
+from aiq.store.db import Database
+from aiq.store.opening import open_for_reading
 
 JOBS = 10
 """How many of the slowest and of the dearest jobs are shown."""

@@ -11,8 +11,9 @@ from aiq.clock import rfc3339
 from aiq.errors import AiqError, Refused, StoreError, UnknownName
 from aiq.run.watch import Watch
 from aiq.store import runs
-from aiq.store.db import Database, open_for_reading, open_for_run
+from aiq.store.db import Database
 from aiq.store.lock import RunLock
+from aiq.store.opening import open_for_reading, open_for_run
 
 
 @contextlib.asynccontextmanager

@@ -22,7 +22,8 @@ from aiq.run import rescue
 from aiq.run.ownership import owned_database
 from aiq.run.watch import Watch
 from aiq.store import batches, purging, runs
-from aiq.store.db import Database, open_for_reading
+from aiq.store.db import Database
+from aiq.store.opening import open_for_reading
 from aiq.store.purging import Extent, Selection
 
 WORTH_IT = 0.1

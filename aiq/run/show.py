@@ -14,7 +14,8 @@ from aiq.run.damage import checked
 from aiq.run.export import content_of, flat
 from aiq.store import attempts, reading
 from aiq.store.attempts import AttemptRow
-from aiq.store.db import Database, open_for_reading
+from aiq.store.db import Database
+from aiq.store.opening import open_for_reading
 from aiq.store.reading import FoundJob
 
 

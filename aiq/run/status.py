@@ -15,8 +15,9 @@ from aiq.run.facts import ErrorGroup, ProviderFacts, error_groups
 from aiq.run.report import Ledger, provider_json, usd
 from aiq.store import attempts, controls, providers, purging, reading, runs
 from aiq.store.attempts import CandidateState
-from aiq.store.db import Database, open_for_reading
+from aiq.store.db import Database
 from aiq.store.lock import is_held
+from aiq.store.opening import open_for_reading
 from aiq.store.reading import BatchCounts
 from aiq.store.writes import ProviderState
 

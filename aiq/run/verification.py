@@ -17,8 +17,9 @@ from aiq.model import shown_key
 from aiq.run.diagnosis import Check, Diagnosis, Gravity, finding, note, ok
 from aiq.run.report import Tally
 from aiq.store import verification
-from aiq.store.db import Database, open_for_reading
+from aiq.store.db import Database
 from aiq.store.lock import is_held
+from aiq.store.opening import open_for_reading
 from aiq.store.rules import Rule
 from aiq.store.verification import Extent, Sample, Sums
 

@@ -13,7 +13,8 @@ from typing import LiteralString
 import msgspec
 
 from aiq.store.batches import unsealed_paths
-from aiq.store.db import Database, open_for_reading
+from aiq.store.db import Database
+from aiq.store.opening import open_for_reading
 
 FAULTS_SHOWN = 3
 """How many faults of a damaged file are named."""

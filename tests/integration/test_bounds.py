@@ -22,7 +22,8 @@ from aiq.run.options import RunOptions
 from aiq.run.read_ahead import ReadAhead
 from aiq.run.waiting import Waiting
 from aiq.store import attempts, reading, writer
-from aiq.store.db import Database, open_for_reading
+from aiq.store.db import Database
+from aiq.store.opening import open_for_reading
 from aiq.store.writer import Write, Writer
 from aiq.store.writes import Lease, Reject, apply
 from tests.support import factories

@@ -11,7 +11,7 @@ from typing import Any
 from aiq.errors import ExitCode
 from aiq.run.status import read_status
 from aiq.store import providers
-from aiq.store.db import open_for_run
+from aiq.store.opening import open_for_run
 from aiq.store.schema import APPLICATION_ID, MIGRATIONS
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply

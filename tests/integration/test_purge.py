@@ -19,8 +19,8 @@ from aiq.run.show import read_job
 from aiq.run.status import read_status
 from aiq.run.verification import verify
 from aiq.store import attempts, purging
-from aiq.store.db import open_for_reading, open_for_run
 from aiq.store.lock import RunLock
+from aiq.store.opening import open_for_reading, open_for_run
 from aiq.store.purging import Extent
 from aiq.store.rescue import Header, write_rescue
 from aiq.store.schema import MIGRATIONS

@@ -19,7 +19,8 @@ from aiq.run import readings as readings_module
 from aiq.run.halt import Stopped
 from aiq.run.ingest import IngestReport
 from aiq.store import readings
-from aiq.store.db import Database, open_for_run
+from aiq.store.db import Database
+from aiq.store.opening import open_for_run
 from tests.support import factories
 from tests.support.factories import query
 from tests.support.ingesting import Line, answer_all, fail_all, ingest, write_lines

@@ -14,7 +14,8 @@ from aiq.errors import StoreError
 from aiq.model import JobState
 from aiq.run.rescue import bring_home, kept_for
 from aiq.store import readings, rescue, runs
-from aiq.store.db import Database, open_for_run
+from aiq.store.db import Database
+from aiq.store.opening import open_for_run
 from aiq.store.rescue import (
     Header,
     Origin,

@@ -9,7 +9,7 @@ import pytest
 from aiq.errors import ExitCode, InputError, UnknownName
 from aiq.run.options import Requeue, RunOptions
 from aiq.run.request import Flags
-from aiq.store.db import open_for_run
+from aiq.store.opening import open_for_run
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply, Seen
 from tests.support.sessions import Bench, hurried, prompts, provider

@@ -17,7 +17,7 @@ from aiq.errors import StoreError, StoreMoved
 from aiq.run import pool, watch
 from aiq.run.aftermath import Aftermath
 from aiq.run.options import RunOptions
-from aiq.store import db, rescue, runs, writer
+from aiq.store import opening, rescue, runs, writer
 from aiq.store.place import log_path
 from aiq.store.rows import StaleWrite
 from aiq.store.writes import apply
@@ -73,9 +73,9 @@ async def end_of(bench: Bench, count: int = JOBS) -> BaseException:
 
 def hurry_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait milliseconds instead of seconds for whoever holds the database."""
-    pragmas = [pragma.replace("10000", "30") for pragma in db._COMMON_PRAGMAS]
-    assert pragmas != [*db._COMMON_PRAGMAS]
-    monkeypatch.setattr(db, "_COMMON_PRAGMAS", pragmas)
+    pragmas = [pragma.replace("10000", "30") for pragma in opening._COMMON_PRAGMAS]
+    assert pragmas != [*opening._COMMON_PRAGMAS]
+    monkeypatch.setattr(opening, "_COMMON_PRAGMAS", pragmas)
 
 
 def count_of_answers(connection: sqlite3.Connection) -> int:
@@ -277,7 +277,7 @@ async def test_a_database_that_goes_away_during_a_run_is_copied(
 async def test_what_sqlite_does_to_its_log_is_no_loss(tmp_path: Path) -> None:
     """It is cut back, begun anew, and left alone by whoever else closes the database."""
     path = tmp_path / "aiq.db"
-    database = await db.open_for_run(path)
+    database = await opening.open_for_run(path)
     looking = watch.Watch(path, Clock())
     looking.begin()
     try:

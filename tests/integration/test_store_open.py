@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from aiq.errors import StoreError, UnknownName
-from aiq.store.db import Database, open_for_reading, open_for_run
+from aiq.store.db import Database
 from aiq.store.file_system import refuse_network_file_system
+from aiq.store.opening import open_for_reading, open_for_run
 from aiq.store.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
 from tests.support import factories
 

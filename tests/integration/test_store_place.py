@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from aiq.errors import StoreError, UnknownName
-from aiq.store.db import Database, open_for_reading, open_for_run
+from aiq.store.db import Database
+from aiq.store.opening import open_for_reading, open_for_run
 from aiq.store.place import log_path
 from tests.support import factories
 

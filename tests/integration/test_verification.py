@@ -16,8 +16,9 @@ from aiq.model import JobState
 from aiq.run.diagnosis import Check, Diagnosis, Gravity
 from aiq.run.verification import _WORDS, verify
 from aiq.store import digests, ingesting, runs
-from aiq.store.db import Database, open_for_run
+from aiq.store.db import Database
 from aiq.store.lock import RunLock
+from aiq.store.opening import open_for_run
 from aiq.store.rules import Rule
 from tests.support import factories, invariants
 from tests.support.fault_server import FaultServer

@@ -34,7 +34,8 @@ from aiq.run.request import Flags, Overlay, fingerprint
 from aiq.run.verification import verify
 from aiq.store import cancelling, purging, requeueing, runs
 from aiq.store.cancelling import Targets
-from aiq.store.db import Database, open_for_run
+from aiq.store.db import Database
+from aiq.store.opening import open_for_run
 from aiq.store.purging import Selection
 from aiq.store.rows import StaleWrite
 from aiq.store.writes import Reject, Settle

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
 
-from aiq.store import db
+from aiq.store import opening
 from aiq.store.db import Database, translated
 
 T = TypeVar("T")
@@ -126,5 +126,5 @@ def connected_directly(power: Power) -> Iterator[None]:
         with translated(path):
             return Database(_Connection(uri, power), path)  # type: ignore[arg-type] # as good as one
 
-    with mock.patch.object(db, "_connect", connect):
+    with mock.patch.object(opening, "_connect", connect):
         yield

@@ -19,7 +19,8 @@ from aiq.run.ingest import Ingest, IngestReport
 from aiq.run.request import Flags, Overlay, fingerprint
 from aiq.run.sources import Source, open_sources
 from aiq.store import readings
-from aiq.store.db import Database, open_for_run
+from aiq.store.db import Database
+from aiq.store.opening import open_for_run
 from tests.support import factories
 from tests.support.factories import NOW_US, dump, lease, query, settle, write
 from tests.support.fake_clock import FakeClock
