@@ -10,14 +10,11 @@ import msgspec
 from rich.text import Text
 
 from aiq.cli import streams
-from aiq.cli.announcements import note
 from aiq.cli.control_options import CancelOptions
 from aiq.cli.followup import retry_cancelled_command
-from aiq.cli.summary import steps
 from aiq.cli.text import visible
 from aiq.errors import ExitCode
 from aiq.run.cancelling import Cancelled, cancel
-from aiq.run.job_orders import cancelled_words
 from aiq.run.operator import ask
 from aiq.run.protocol import CancelJobs
 
@@ -28,15 +25,20 @@ NAMES_BYTES = 32 * 1024
 def cancel_jobs(options: CancelOptions) -> int:
     """Do what `aiq cancel` promises; return the exit status."""
     found = _beside_run(options) or asyncio.run(
-        cancel(options.db, options.names, options.batch, note=lambda one: streams.talk([note(one)]))
+        cancel(options.db, options.names, options.batch, note=_note)
     )
     if options.json:
         streams.write_json(msgspec.to_builtins(found))
         return ExitCode.OK
-    streams.talk([Text(visible(cancelled_words(found), 1000))])
+    streams.talk([Text(visible(str(found), 1000))])
     if found.cancelled:
-        streams.talk(steps({"undo": retry_cancelled_command(options)}))
+        undo = visible(retry_cancelled_command(options), 1000)
+        streams.talk([Text.assemble(("undo     ", "dim"), (undo, "cyan"))])
     return ExitCode.OK
+
+
+def _note(sentence: str) -> None:
+    streams.talk([Text.assemble(("note: ", "cyan"), visible(sentence, 1000))])
 
 
 def _beside_run(options: CancelOptions) -> Cancelled | None:

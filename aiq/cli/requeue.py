@@ -12,7 +12,6 @@ from aiq.cli import streams
 from aiq.cli.options import RetryOptions, WorkOptions
 from aiq.cli.text import visible
 from aiq.errors import Refused
-from aiq.run.job_orders import requeued_words
 from aiq.run.operator import ask
 from aiq.run.options import Requeue
 from aiq.run.protocol import Requeued, RequeueJobs, Status
@@ -44,7 +43,7 @@ def beside_run(options: RetryOptions, requeue: Requeue) -> bool:
     if options.json:
         streams.write_json(msgspec.to_builtins(requeued))
     elif not options.quiet:
-        streams.talk([Text(visible(requeued_words(requeued), 1000))])
+        streams.talk([Text(visible(str(requeued), 1000))])
     return True
 
 

@@ -28,6 +28,17 @@ class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
     before: int = 0
     """They were cancelled before."""
 
+    def __str__(self) -> str:
+        """Say what was cancelled and what was not."""
+        parts = [f"{self.cancelled:,} job{'' if self.cancelled == 1 else 's'} cancelled"]
+        if self.in_flight:
+            parts.append(f"{self.in_flight:,} in flight finish")
+        if self.ended:
+            parts.append(f"{self.ended:,} had ended already")
+        if self.before:
+            parts.append(f"{self.before:,} were cancelled before")
+        return ", ".join(parts)
+
 
 async def find(database: Database, names: Sequence[str], batch: str | None) -> Targets:
     """

@@ -37,7 +37,7 @@ from aiq.policy.switch import Switch
 from aiq.run.board import Board
 from aiq.run.fleet import Fleet, Provider
 from aiq.run.funds import refuse_unbounded
-from aiq.run.job_orders import JobOrders, cancelled_words, requeued_words
+from aiq.run.job_orders import JobOrders
 from aiq.run.pool import Pool
 from aiq.run.protocol import (
     CancelJobs,
@@ -120,13 +120,13 @@ class Control:
 
     async def _cancel(self, order: CancelJobs) -> Reply:
         cancelled = await self._sending().jobs.cancel(order)
-        said = cancelled_words(cancelled)
+        said = str(cancelled)
         await self._record("cancel", " ".join(order.names[:NAMES_RECORDED]), said)
         return Reply(said=said, cancelled=cancelled)
 
     async def _requeue(self, order: RequeueJobs) -> Reply:
         requeued = await self._sending().jobs.requeue(order)
-        said = requeued_words(requeued)
+        said = str(requeued)
         await self._record("retry-failed", order.batch, said)
         return Reply(said=said, requeued=requeued)
 

@@ -101,32 +101,3 @@ class JobOrders:
                 if is_read:
                     self._hand.take_again(batches=chosen, jobs=[one.id for one in moved])
         return Requeued(jobs=requeued, taken=taken if is_read else 0)
-
-
-def cancelled_words(found: Cancelled) -> str:
-    """Say what was cancelled and what was not."""
-    parts = [f"{_jobs(found.cancelled)} cancelled"]
-    if found.in_flight:
-        parts.append(f"{found.in_flight:,} in flight finish")
-    if found.ended:
-        parts.append(f"{found.ended:,} had ended already")
-    if found.before:
-        parts.append(f"{found.before:,} were cancelled before")
-    return ", ".join(parts)
-
-
-def requeued_words(found: Requeued) -> str:
-    """Say what was put back, and who sends it."""
-    if not found.jobs:
-        return "no such job is left to put back"
-    said = f"{_jobs(found.jobs)} put back"
-    if found.taken == found.jobs:
-        return f"{said}, the run at work takes them"
-    if found.taken:
-        said += f", the run at work takes {found.taken:,} of them"
-    rest = "the others are" if found.taken else "they are"
-    return f"{said}; {rest} not of this run, `aiq run` takes them when it has ended"
-
-
-def _jobs(count: int) -> str:
-    return f"{count:,} job{'' if count == 1 else 's'}"

@@ -48,6 +48,18 @@ class Requeued(msgspec.Struct, frozen=True):
     jobs: int
     taken: int
 
+    def __str__(self) -> str:
+        """Say what was put back, and who sends it."""
+        if not self.jobs:
+            return "no such job is left to put back"
+        said = f"{self.jobs:,} job{'' if self.jobs == 1 else 's'} put back"
+        if self.taken == self.jobs:
+            return f"{said}, the run at work takes them"
+        if self.taken:
+            said += f", the run at work takes {self.taken:,} of them"
+        rest = "the others are" if self.taken else "they are"
+        return f"{said}; {rest} not of this run, `aiq run` takes them when it has ended"
+
 
 Order: TypeAlias = Status | CancelJobs | RequeueJobs | Command
 

@@ -37,5 +37,12 @@ def test_status_imports_nothing_of_sending(tmp_path: object) -> None:
     assert not imported & (NETWORK | {"tenacity", "aiq.run.job"})
 
 
+@pytest.mark.parametrize("words", [("ctl", "pause"), ("cancel", "x")])
+def test_an_operator_opens_no_network(words: tuple[str, ...], tmp_path: object) -> None:
+    """A run that shall stop does not wait for libraries that only sending needs."""
+    database = f"{tmp_path}/none.db"
+    assert not imported_by(command(*words, "--db", database)) & NETWORK
+
+
 def test_the_probe_of_this_test_can_fail() -> None:
     assert imported_by("import rich.live") >= {"rich.live"}
