@@ -136,3 +136,26 @@ def test_after_starting_over_an_account_begins_slowly() -> None:
     a = candidate("a")
     a.standing.start_over()
     assert a.standing.account.is_cooling
+
+
+@pytest.mark.parametrize(
+    ("switch", "is_refused", "is_gone"),
+    [
+        (Switch.ON, False, False),
+        (Switch.OFF, False, False),
+        (Switch.LEFT_OFF, False, True),
+        (Switch.ON, True, True),
+        (Switch.OFF, True, True),
+        (Switch.LEFT_OFF, True, True),
+    ],
+)
+def test_who_is_gone_for_the_rest_of_the_run(
+    switch: Switch, is_refused: bool, is_gone: bool
+) -> None:
+    """Not whoever was switched off in this run, and may be switched on again in it."""
+    a = candidate("a")
+    a.standing.switch = switch
+    if is_refused:
+        refuse(a)
+    assert a.standing.is_gone is is_gone
+    assert (a.standing.why_out is None) is (switch is Switch.ON and not is_refused)
