@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import typer
 
 from aiq.cli.app import app
@@ -45,6 +46,7 @@ def environment(directory: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.timeout(240)
 def test_the_commands_in_readme_work_one_after_the_other(tmp_path: Path) -> None:
     """Each block marked to be run is typed in, in order, beside a copy of the examples."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")

@@ -24,7 +24,9 @@ LISTED = Reply.json({"object": "list", "data": [{"id": "m"}]})
 MONITOR = """
 [monitor]
 min_samples = 5        # of the usual latency, so that the test need not wait for ten
-least_rise_ms = 300.0  # a busy test machine is no anomaly
+least_rise_ms = 300.0  # a busy test machine is no anomaly,
+z_warning = 1.0        # and its noise does not hide one
+z_critical = 1.2
 """
 
 

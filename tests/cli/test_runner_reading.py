@@ -22,6 +22,7 @@ COMMANDS = (
     "check",
     "ctl",
     "probe",
+    "monitor",
     "doctor",
     "purge",
     "init",

@@ -10,26 +10,38 @@ import pytest
 
 from aiq.errors import ExitCode
 from tests.support.replies import Reply, Seen
-from tests.support.scripted_fleet import at_times, failing, scripted_fleet, steady
+from tests.support.scripted_fleet import Temper, failing, scripted_fleet, steady
 from tests.support.sessions import at_speed, hurried, prompts
 
+SWAP = 80
+"""Calls after which the fast one is slow and a slow one fast."""
 
-@at_speed(4.0)
+
+@at_speed(2.0)
 async def test_latency_prefers_the_fast_one_and_notices_a_swap(tmp_path: Path) -> None:
     """After thirty calls most go to the fast one of three; fifty after a swap, to the new one."""
+    asked = 0
+
+    def swapping(before: Temper, after: Temper) -> Temper:
+        def decide(at: float, seen: Seen) -> Reply:
+            nonlocal asked
+            asked += 1
+            return (before if asked <= SWAP else after)(at, seen)
+
+        return decide
+
+    fast, slow, middling = steady(0.1), steady(1.0), steady(0.6)
     tempers = {
-        "a": at_times(lambda at: at >= 4.0, steady(0.1), steady(1.0)),
-        "b": at_times(lambda at: at >= 4.0, steady(1.0), steady(0.1)),
-        "c": steady(0.6),
+        "a": swapping(slow, fast),
+        "b": swapping(fast, slow),
+        "c": swapping(middling, middling),
     }
     run = {"concurrency": 4, "strategy": "latency"}
     async with scripted_fleet(tmp_path, tempers, run=run) as fleet:
         assert (await fleet.bench.run(prompts(260))).exit_code is ExitCode.OK
-        first = [who for _, who in fleet.calls(0.0, 4.0)][30:]
-        then = [who for _, who in fleet.calls(4.0)][50:]
-    assert len(first) >= 10
+        calls = [who for _, who in fleet.calls()]
+    first, then = calls[30:SWAP], calls[SWAP + 50 :]
     assert first.count("b") >= 0.75 * len(first)
-    assert len(then) >= 50
     assert then.count("a") >= 0.75 * len(then)
 
 
