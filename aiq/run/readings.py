@@ -51,8 +51,13 @@ class Readings:
         last = await readings.last(self._database, batch_id)
         if last is None or last.overlay != self._overlays[batch_id].digest():
             return False
-        contents = [await asyncio.to_thread(_read, source, is_stopped) for source in sources]
-        return last.contents == _digest([read for read in contents if read is not None])
+        contents = []
+        for source in sources:
+            read = await asyncio.to_thread(_read, source, is_stopped)
+            if read is None:
+                return False
+            contents.append(read)
+        return last.contents == _digest(contents)
 
     def begin(self, source: Source) -> Callable[[bytes], None]:
         """Begin with a file; return what is to be told all its bytes."""

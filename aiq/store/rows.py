@@ -15,6 +15,13 @@ from typing import Any, LiteralString, NamedTuple
 CHUNKS = (1, 4, 16, 64, 256)
 """Rows per statement: few sizes, so that prepared statements are reused."""
 
+BULK = (16, 256, 2048)
+"""
+The same where lines come by the thousand: after each statement the thread that parses the next ones
+has to give the interpreter back, which takes it a millisecond. Eight columns of 2,048 rows are half
+of the values that SQLite lets a statement have.
+"""
+
 
 class StaleWrite(RuntimeError):
     """A transition met another state or lease than it names: a mistake of ours, nothing written."""
@@ -33,15 +40,17 @@ class Statement(NamedTuple):
             raise StaleWrite(f"{changed} of {self.rows} rows changed by: {self.sql.strip()[:60]}")
 
 
-def statements(template: LiteralString, rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
+def statements(
+    template: LiteralString, rows: Sequence[Sequence[Any]], sizes: Sequence[int] = CHUNKS
+) -> Iterator[Statement]:
     """
     Yield statements with `{rows}` in them that cover all rows, as few as will do.
 
     The last is filled up with rows of NULLs, which a template has to pass over.
     """
-    for start in range(0, len(rows), CHUNKS[-1]):
-        chunk = rows[start : start + CHUNKS[-1]]
-        size, width = next(size for size in CHUNKS if size >= len(chunk)), len(chunk[0])
+    for start in range(0, len(rows), sizes[-1]):
+        chunk = rows[start : start + sizes[-1]]
+        size, width = next(size for size in sizes if size >= len(chunk)), len(chunk[0])
         values = [value for row in chunk for value in row]
         values += [None] * (width * (size - len(chunk)))
         yield Statement(_statement(template, size, width), values, len(chunk))
@@ -52,7 +61,8 @@ def write_rows(
 ) -> int:
     """Run a statement with `{rows}` in it over all rows; return how many rows it changed."""
     return sum(
-        connection.execute(sql, values).rowcount for sql, values, _ in statements(template, rows)
+        connection.execute(sql, values).rowcount
+        for sql, values, _ in statements(template, rows, BULK)
     )
 
 

@@ -176,6 +176,27 @@ async def test_a_pipe_with_a_name_is_read_once(database: Database, tmp_path: Pat
     assert (report.added, report.known) == (1, 1)
 
 
+@pytest.mark.parametrize("is_pipe", [False, True])
+async def test_what_is_read_once_is_not_passed_over_with_what_is_known(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_pipe: bool
+) -> None:
+    """An unchanged file beside standard input, or beside a pipe with a name."""
+    known = write_lines(tmp_path / "a.jsonl", '"x"')
+    await ingest(database, known, name="all")
+    piped: Path | str = "-"
+    if is_pipe:
+        piped = tmp_path / "pipe"
+        os.mkfifo(piped)
+        writer = threading.Thread(target=piped.write_bytes, args=(b'"new"\n',))
+        writer.start()
+    else:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'"new"\n')))
+    report = await ingest(database, known, piped, name="all", is_compared=False)
+    if is_pipe:
+        writer.join()
+    assert (report.added, report.known) == (1, 1)
+
+
 async def test_a_job_that_is_deleted_has_its_line_read(database: Database, file: Path) -> None:
     await ingest(database, file)
     await database.rows("DELETE FROM request WHERE job_id = 1")
