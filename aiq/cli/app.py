@@ -259,8 +259,8 @@ def purge(options: PurgeOptions, _failure: Failure) -> int:
     Remove finished jobs that are old, or only the texts of their answers.
 
     Unfinished jobs stay, and so do all totals: what removed attempts have cost goes on counting.
-    Removed jobs are unknown afterwards: running their file again sends (and pays) them again. With
-    --answers-only they stay known as finished. It asks before it removes anything.
+    Removed jobs, cancelled ones too, are unknown afterwards: running their file again sends (and
+    pays) them again. With --answers-only they stay known as finished. It asks first.
     """
     from aiq.cli.purge import purge_jobs
 

@@ -74,10 +74,10 @@ def _ask(purge: Purge, expected: Extent) -> None:
     what = _removed(purge, expected)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Refused(
-            f"this removes {what} for good; {_consequence(purge)}",
+            f"this removes {what} for good; {_consequence(purge, expected)}",
             hint="`--yes` says that this is meant, `--dry-run` shows it and removes nothing",
         )
-    streams.say(f"This removes {what} for good; {_consequence(purge)}.")
+    streams.say(f"This removes {what} for good; {_consequence(purge, expected)}.")
     streams.say("Type yes to go on:")
     if sys.stdin.readline().strip().lower() != "yes":
         raise Refused("nothing was removed", hint="type yes, or give `--yes`")
@@ -88,13 +88,19 @@ def _removed(purge: Purge, extent: Extent) -> str:
     of = f"of {visible(purge.batch, NAME)} " if purge.batch is not None else ""
     since = f"finished before {rfc3339(purge.before_us)}"
     jobs = figures.plural(extent.jobs, "job")
+    others = [
+        f"{count:,} {how}"
+        for count, how in ((extent.failed, "failed"), (extent.cancelled, "cancelled"))
+        if count
+    ]
+    jobs += f" ({', '.join(others)})" if others else ""
     parts = [figures.plural(extent.answers, "answer")]
     if extent.replies:
         parts.append(figures.plural(extent.replies, "unusable reply", "unusable replies"))
     if purge.answers_only:
-        return f"the text of {_listed(parts)} of {jobs} {of}{since} ({_mib(extent.bytes)})"
+        return f"the text of {_listed(parts)} of {jobs} {of}{since}, {_mib(extent.bytes)}"
     parts.insert(0, figures.plural(extent.attempts, "attempt"))
-    return f"{jobs} {of}{since}, with {_listed(parts)} ({_mib(extent.bytes)})"
+    return f"{jobs} {of}{since}, with {_listed(parts)}, {_mib(extent.bytes)}"
 
 
 def _listed(parts: list[str]) -> str:
@@ -102,24 +108,33 @@ def _listed(parts: list[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _consequence(purge: Purge) -> str:
+def _consequence(purge: Purge, expected: Extent) -> str:
     """Say what will be different afterwards."""
     if purge.answers_only:
         return "the jobs stay finished and are not sent again, and no export has their texts"
-    return "their lines are new to aiq then, so running their files again sends and pays them again"
+    new = "their lines are new to aiq then, so running their files again sends and pays them again"
+    return f"{new}, those that were cancelled too" if expected.cancelled else new
 
 
 def sentences(purge: Purge, extent: Extent, done: Purged | None) -> list[str]:
     """Return what is said of a purge; None: of one that did not happen."""
     if not extent.jobs:
-        return [f"nothing to remove: no finished job ended before {rfc3339(purge.before_us)}"]
+        return [f"nothing to remove: {_absent(purge)} before {rfc3339(purge.before_us)}"]
     what = _removed(purge, extent)
     if done is None:
-        return [f"would remove {what}; {_consequence(purge)}", "nothing was removed"]
+        return [f"would remove {what}; {_consequence(purge, extent)}", "nothing was removed"]
     said = [f"removed {what}"]
     if extent.cost_nano:
         said.append(f"their cost, {figures.nano(extent.cost_nano)}, stays part of every total")
     return [*said, _space(done)]
+
+
+def _absent(purge: Purge) -> str:
+    """Say what there is none of."""
+    of = f" of {visible(purge.batch, NAME)}" if purge.batch is not None else ""
+    if purge.answers_only:
+        return f"no text is left of answers{of} to jobs that finished"
+    return f"no job{of} finished"
 
 
 def _space(done: Purged) -> str:
@@ -143,6 +158,8 @@ def to_json(purge: Purge, extent: Extent, done: Purged | None) -> dict[str, Any]
         "answers_only": purge.answers_only,
         "removed": done is not None,
         "jobs": extent.jobs,
+        "failed": extent.failed,
+        "cancelled": extent.cancelled,
         "attempts": extent.attempts,
         "answers": extent.answers,
         "bad_replies": extent.replies,

@@ -140,14 +140,17 @@ def _status(one: ProviderFacts, now_us: int | None) -> str:
 
 
 def _purged(status: Status) -> list[Text]:
-    return [
-        Text(
-            f"note: {figures.plural(batch.purged, 'finished job')} of {visible(batch.name)}"
-            " purged; what they cost is part of the figures"
-        )
-        for batch in status.batches
-        if batch.purged
-    ]
+    """Say what was ever removed: the same jobs may be back, if their files were run again."""
+    notes = []
+    for batch in status.batches:
+        name = visible(batch.name)
+        if batch.purged:
+            jobs = figures.plural(batch.purged, "finished job")
+            notes.append(f"removed {jobs} of {name} so far; the cost is still in the totals")
+        if batch.purged_texts:
+            answers = figures.plural(batch.purged_texts, "answer")
+            notes.append(f"removed the text of {answers} of {name} so far")
+    return [Text(f"note: `aiq purge` has {note}") for note in notes]
 
 
 def _unread(status: Status) -> list[Text]:

@@ -88,13 +88,15 @@ _UNIT_US = {"m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 
 
 def age_us(option: str, given: str) -> int:
-    """Return microseconds from `30m`, `12h` or `7d`; raises `Refused` for any other form."""
+    """Return microseconds from `30m`, `12h` or `7d`; raises `Refused` for all else and zero."""
     found = _AGE.fullmatch(given)
     if found is None:
         raise Refused(
             f"{option} {quoted(given)}: is no age",
             hint="write a whole number of minutes, hours or days: `30m`, `12h`, `7d`",
         )
+    if not int(found[1]):
+        raise Refused(f"{option} {quoted(given)}: is no time at all", hint="the least is `1m`")
     return int(found[1]) * _UNIT_US[found[2]]
 
 

@@ -94,11 +94,13 @@ def _integrity(path: Path, found: Inspection) -> Check:
 async def _holder(path: Path) -> Check:
     database = await open_for_reading(path)
     try:
-        run = await runs.last_run(database)
+        run = await runs.open_run(database)
     finally:
         await database.close()
-    who = f" (pid {run.pid} on {run.host}, since {rfc3339(run.started_at)})" if run else ""
-    return ok("run", f"a run is going{who}")
+    if run is None:
+        return ok("run", "another command is at work on it")
+    who = f"pid {run.pid} on {run.host}, since {rfc3339(run.started_at)}"
+    return ok("run", f"a run is going ({who})")
 
 
 def _ledger(found: Inspection, *, is_running: bool) -> Iterator[Check]:

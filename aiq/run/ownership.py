@@ -56,16 +56,14 @@ async def owned_database(
 
 async def _in_use(path: Path) -> AiqError:
     """Say who holds the database."""
-    holder = "another run"
+    holder, hint = "another command", "wait until it has ended"
     with contextlib.suppress(StoreError, Refused):
         database = await open_for_reading(path)
         try:
-            run = await runs.last_run(database)
+            run = await runs.open_run(database)
         finally:
             await database.close()
         if run is not None:
             holder = f"a run (pid {run.pid} on {run.host}, since {rfc3339(run.started_at)})"
-    return StoreError(
-        f"database {path} is in use by {holder}",
-        hint="wait until it has ended, or stop it with Ctrl-C; `aiq status` shows how far it is",
-    )
+            hint += ", or stop it with Ctrl-C; `aiq status` shows how far it is"
+    return StoreError(f"database {path} is in use by {holder}", hint=hint)

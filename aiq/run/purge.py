@@ -1,16 +1,15 @@
 """
 `aiq purge`: finished jobs that are old, or the texts of their answers, removed for good.
 
-It holds the right to write the database, as a run does. Each chunk is a transaction of its own, so
-it may be killed at any point and called again: what is gone is gone whole, and the rest untouched.
+It holds the right to write the database, as a run does, but is none: it leaves the newest run, and
+what that was told, as they are. Each chunk is a transaction of its own, so it may be killed at any
+point and called again: what is gone is gone whole, and the rest untouched.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from aiq.errors import Refused, StoreError, UnknownName
 from aiq.run import rescue
 from aiq.run.ownership import owned_database
 from aiq.run.watch import Watch
-from aiq.store import batches, purging, runs
+from aiq.store import batches, purging, runs, space
 from aiq.store.db import Database
 from aiq.store.opening import open_for_reading
 from aiq.store.purging import Extent, Selection
@@ -87,16 +86,11 @@ async def carry_out(
         selection = await _selection(database, purge)
         await _refuse_unsettled(database)
         await runs.recover(database, now_us=clock.utc_us(), fail_unknown=False)
-        begun = await runs.begin_run(
-            database, pid=os.getpid(), host=socket.gethostname(), now_us=clock.utc_us()
-        )
         try:
             return await _purged(database, selection, advanced)
         except asyncio.CancelledError:
             await database.interrupt()  # or leaving would wait for the whole file to be written
             raise
-        finally:
-            await runs.end_run(database, run_id=begun.id, now_us=clock.utc_us())
 
 
 async def _selection(database: Database, purge: Purge) -> Selection:
@@ -105,7 +99,10 @@ async def _selection(database: Database, purge: Purge) -> Selection:
     if purge.batch is not None and not wanted:
         raise UnknownName(f"there is no batch `{purge.batch}`", hint="`aiq status` lists them")
     return Selection(
-        batches=tuple(wanted), before_us=purge.before_us, answers_only=purge.answers_only
+        batches=tuple(wanted),
+        before_us=purge.before_us,
+        last_ended_us=await runs.last_ended(database),
+        answers_only=purge.answers_only,
     )
 
 
@@ -122,7 +119,7 @@ async def _purged(
     database: Database, selection: Selection, advanced: Callable[[int], None]
 ) -> Purged:
     await purging.prepare(database)
-    before = await purging.space(database)
+    before = await space.space(database)
     removed, after = Extent(), 0
     while chunk := await purging.purge_some(database, selection, after=after):
         removed.add(chunk.removed)
@@ -131,7 +128,7 @@ async def _purged(
     if not selection.answers_only and removed.jobs:
         await purging.find_newest(database)
     obstacle = await _give_back(database, removed) if removed.jobs else None
-    now = await purging.space(database)
+    now = await space.space(database)
     return Purged(
         removed=removed,
         bytes_before=before.total,
@@ -143,14 +140,14 @@ async def _purged(
 
 async def _give_back(database: Database, removed: Extent) -> str | None:
     """Write the file anew if much of it is free; return why not, where it should have been."""
-    space = await purging.space(database)
+    used = await space.space(database)
     # A page that has lost some of its texts is no free page, and still has room to give back.
-    if space.free + removed.bytes < WORTH_IT * space.total:
+    if used.free + removed.bytes < WORTH_IT * used.total:
         return None
-    if obstacle := _no_room(database.path, space.total - space.free):
+    if obstacle := _no_room(database.path, used.total - used.free):
         return obstacle
     try:
-        await purging.give_back(database)
+        await space.give_back(database)
     except StoreError as error:
         return str(error)
     return None
@@ -162,7 +159,7 @@ def _no_room(path: Path, live: int) -> str | None:
 
     SQLite writes it twice: as a scratch file, and from there into the log beside the database.
     """
-    scratch, home = purging.scratch_directory(), path.resolve().parent
+    scratch, home = space.scratch_directory(), path.resolve().parent
     needed = {scratch: live + _SPARE, home: live + _SPARE}
     if scratch.stat().st_dev == home.stat().st_dev:
         needed = {home: 2 * live + _SPARE}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,9 @@ class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
     unread: bool = False
     purged: int = 0
-    """Finished jobs that are no longer in it, and whose attempts its cost includes."""
+    """Finished jobs ever removed from it, whose attempts its cost includes."""
+    purged_texts: int = 0
+    """Answers of it whose text alone was ever removed."""
 
     def to_json(self) -> dict[str, object]:
         """Return the batch's object of the JSON contract."""
@@ -143,7 +145,7 @@ async def _read(database: Database, path: Path, batch: str | None, now_us: int) 
             raise UnknownName(f"there is no batch `{batch}`", hint="`aiq status` lists them")
         wanted = [counts[0].id]
     costs = await attempts.cost_by_batch(database)
-    gone = await purging.purged_jobs(database)
+    gone, emptied = await purging.purged_jobs(database), await purging.purged_texts(database)
     candidates = await attempts.candidate_states(database)
     ledger = Ledger(dict.fromkeys(one.provider for one in candidates))
     for row in await attempts.sums(database, wanted):
@@ -151,28 +153,35 @@ async def _read(database: Database, path: Path, batch: str | None, now_us: int) 
     for provider, ms, count in await attempts.latencies(database, wanted):
         ledger.add_latency(provider, ms, count)
     is_running = is_held(path)
-    run = await runs.last_run(database) if is_running else None
+    run = await runs.open_run(database) if is_running else None
     paused_us = await controls.paused_since(database) if is_running else None
     paused_since = None if paused_us is None else rfc3339(paused_us)
     return Status(
         db=str(path),
         batches=tuple(
-            _batch(one, *costs.get(one.id, (0, 0)), gone.get(one.id, 0)) for one in counts
+            msgspec.structs.replace(
+                _batch(one, *costs.get(one.id, (0, 0))),
+                purged=gone.get(one.id, 0),
+                purged_texts=emptied.get(one.id, 0),
+            )
+            for one in counts
         ),
         ledger=ledger,
         providers=tuple(_facts(candidates, await providers.states(database), now_us)),
         in_flight=_in_flight(candidates) if is_running else {},
         errors=error_groups(await attempts.failures(database, wanted)),
         run=RunInfo(run.pid, run.host, rfc3339(run.started_at), paused_since) if run else None,
-        told=tuple(
-            Told(rfc3339(one.at), one.command, one.argument)
-            for one in await controls.of_last_run(database)
-        ),
+        told=told(await controls.of_last_run(database)),
         now_us=now_us,
     )
 
 
-def _batch(counts: BatchCounts, cost_nano: int, unpriced: int, purged: int) -> BatchStatus:
+def told(rows: Iterable[controls.ControlRow]) -> tuple[Told, ...]:
+    """Return orders as they are shown."""
+    return tuple(Told(rfc3339(one.at), one.command, one.argument) for one in rows)
+
+
+def _batch(counts: BatchCounts, cost_nano: int, unpriced: int) -> BatchStatus:
     states = {state.value: counts.states.get(state, 0) for state in JobState}
     return BatchStatus(
         name=counts.name,
@@ -181,7 +190,6 @@ def _batch(counts: BatchCounts, cost_nano: int, unpriced: int, purged: int) -> B
         invalid=counts.invalid,
         cost_usd=usd(cost_nano, unpriced),
         unread=counts.unread,
-        purged=purged,
     )
 
 

@@ -13,11 +13,9 @@ ever taken as an answer is empty, its job stays known as answered, and damage st
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString
 
 import msgspec
 
@@ -38,6 +36,9 @@ class Extent(msgspec.Struct, kw_only=True):
     jobs: int = 0
     """With answers only: jobs of which something is removed."""
     attempts: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    """Of the jobs, like those that failed; the rest were answered."""
     answers: int = 0
     replies: int = 0
     """Unusable ones, kept for inspection."""
@@ -57,6 +58,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     batches: tuple[int, ...]
     before_us: int
+    last_ended_us: int
+    """When the newest run ended: not later than that a job ended that had no attempt."""
     answers_only: bool
 
     @property
@@ -65,18 +68,18 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         return {
             "batches": as_json(self.batches),
             "before": self.before_us,
+            "last_ended": self.last_ended_us,
             "answers_only": self.answers_only,
         }
 
 
-# A job that failed or was cancelled without an attempt ended when nobody noted it: not later than
-# the last run. The index by state would have to be sorted, and is not wanted.
+# The index by state would have to be sorted, and is not wanted.
 _CHOSEN: LiteralString = """
 job.state IN ('succeeded', 'failed', 'cancelled')
 AND job.batch_id IN (SELECT value FROM json_each(:batches))
 AND coalesce(
   (SELECT max(started_at + coalesce(latency_us, 0)) FROM attempt WHERE job_id = job.id),
-  (SELECT max(coalesce(ended_at, started_at)) FROM run), 0) < :before
+  :last_ended) < :before
 AND (NOT :answers_only
   OR EXISTS (SELECT 1 FROM answer WHERE job_id = job.id AND length(body) > 0)
   OR EXISTS (SELECT 1 FROM attempt JOIN bad_reply ON attempt_id = attempt.id
@@ -96,7 +99,8 @@ SELECT count(*), coalesce(sum({bytes}), 0),
   iif(:answers_only, 0,
     coalesce(sum((SELECT count(*) FROM attempt WHERE job_id = job.id)), 0)),
   iif(:answers_only, 0,
-    coalesce(sum((SELECT sum(cost_nano) FROM attempt WHERE job_id = job.id)), 0))
+    coalesce(sum((SELECT sum(cost_nano) FROM attempt WHERE job_id = job.id)), 0)),
+  coalesce(sum(job.state = 'failed'), 0), coalesce(sum(job.state = 'cancelled'), 0)
 FROM job NOT INDEXED WHERE {which}
 """.replace("{bytes}", _BYTES)
 
@@ -104,14 +108,16 @@ FROM job NOT INDEXED WHERE {which}
 async def extent(database: Database, selection: Selection) -> Extent:
     """Return how much a purge would remove; reads only."""
     row = await database.row(_EXTENT.replace("{which}", _CHOSEN), selection.parameters)
-    return _extent(row or (0,) * 6)
+    return _extent(row or (0,) * 8)
 
 
 def _extent(row: Sequence[int]) -> Extent:
-    jobs, size, answers, replies, attempts, cost_nano = row
+    jobs, size, answers, replies, attempts, cost_nano, failed, cancelled = row
     return Extent(
         jobs=jobs,
         bytes=size,
+        failed=failed,
+        cancelled=cancelled,
         answers=answers,
         replies=replies,
         attempts=attempts,
@@ -180,7 +186,16 @@ _EXTENT_OF_CHOSEN = _EXTENT.replace(
 _REPLIES: LiteralString = f"""
 DELETE FROM bad_reply WHERE attempt_id IN (SELECT id FROM attempt WHERE {_OF_CHOSEN})
 """
+_COUNT_TEXTS = """
+INSERT INTO purged_text (batch_id, count)
+SELECT job.batch_id, count(*)
+FROM temp.chosen CROSS JOIN job ON job.id = chosen.job_id
+  JOIN answer ON answer.job_id = job.id AND length(answer.body) > 0
+GROUP BY 1
+ON CONFLICT DO UPDATE SET count = count + excluded.count
+"""
 _EMPTY: tuple[LiteralString, ...] = (
+    _COUNT_TEXTS,
     _REPLIES,
     f"UPDATE answer SET body = x'', digest = x'{NO_TEXT.hex()}' WHERE {_OF_CHOSEN}",
 )
@@ -241,36 +256,20 @@ async def leased(database: Database) -> int:
 
 
 async def purged_jobs(database: Database) -> dict[int, int]:
-    """Return how many jobs of each batch were purged; of an older database, none."""
-    if not await database.row("SELECT 1 FROM sqlite_schema WHERE name = 'purged_job'"):
+    """Return how many jobs of each batch were ever purged; of an older database, none."""
+    return await _by_batch(database, "purged_job")
+
+
+async def purged_texts(database: Database) -> dict[int, int]:
+    """Return how many answers of each batch ever lost their text alone."""
+    return await _by_batch(database, "purged_text")
+
+
+async def _by_batch(
+    database: Database, table: Literal["purged_job", "purged_text"]
+) -> dict[int, int]:
+    """Return the sums of a table; none if there is none, as in an older database."""
+    if not await database.row("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)):
         return {}
-    rows = await database.rows("SELECT batch_id, sum(count) FROM purged_job GROUP BY batch_id")
+    rows = await database.rows(f"SELECT batch_id, sum(count) FROM {table} GROUP BY batch_id")
     return {int(batch): int(count) for batch, count in rows}
-
-
-class Space(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes of a database's file: all of them, and those that hold nothing."""
-
-    total: int
-    free: int
-
-
-async def space(database: Database) -> Space:
-    """Return how much of the file is in use."""
-    (size,) = await database.row("PRAGMA page_size") or (0,)
-    (pages,) = await database.row("PRAGMA page_count") or (0,)
-    (free,) = await database.row("PRAGMA freelist_count") or (0,)
-    return Space(total=size * pages, free=size * free)
-
-
-async def give_back(database: Database) -> None:
-    """Write the database anew without its free pages; whatever happens, it stays whole."""
-    await database.rows("VACUUM")
-
-
-def scratch_directory() -> Path:
-    """Return where SQLite writes the new file before it becomes the old one's content."""
-    named = [os.environ.get(name) for name in ("SQLITE_TMPDIR", "TMPDIR")]
-    places = [*filter(None, named), "/var/tmp", "/usr/tmp", "/tmp"]  # noqa: S108 - SQLite's own list
-    fit = (Path(one) for one in places if os.access(one, os.W_OK | os.X_OK) and Path(one).is_dir())
-    return next(fit, Path())

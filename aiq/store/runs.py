@@ -17,7 +17,7 @@ from aiq.store.writes import Settle, endings
 
 
 class RunRow(msgspec.Struct, frozen=True):
-    """Who runs, or ran last."""
+    """Who runs."""
 
     pid: int
     host: str
@@ -186,7 +186,18 @@ async def end_run(database: Database, *, run_id: int, now_us: int) -> None:
         await database.rows("UPDATE run SET ended_at = ? WHERE id = ?", (now_us, run_id))
 
 
-async def last_run(database: Database) -> RunRow | None:
-    """Return the newest run."""
-    row = await database.row("SELECT pid, host, started_at FROM run ORDER BY id DESC LIMIT 1")
+async def open_run(database: Database) -> RunRow | None:
+    """Return the run that has not ended; None: who holds the lock, if anybody, is no run."""
+    row = await database.row(_OPEN_RUN)
     return RunRow(*row) if row else None
+
+
+_OPEN_RUN = """
+SELECT pid, host, started_at FROM run WHERE ended_at IS NULL ORDER BY id DESC LIMIT 1
+"""
+
+
+async def last_ended(database: Database) -> int:
+    """Return when the newest run ended, or began if it died; 0: there was none."""
+    row = await database.row("SELECT max(coalesce(ended_at, started_at)) FROM run")
+    return int(row[0] or 0) if row else 0

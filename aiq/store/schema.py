@@ -6,7 +6,7 @@ of them never reads a prompt or an answer. The CHECKs say again what `policy.lif
 are microseconds since the epoch in UTC, money is integer nano-dollars, NULL is "not known".
 """
 
-from aiq.store.tallies import PURGED, TALLIES
+from aiq.store.tallies import PURGED, PURGED_TEXT, TALLIES
 
 APPLICATION_ID = 0x61697131
 """`aiq1`: tells our databases from anybody else's."""
@@ -176,7 +176,7 @@ CREATE TABLE control (                    -- what an operator told a run, or the
 ) STRICT;
 """
 
-MIGRATIONS = (_FIRST, _SECOND, TALLIES, _FOURTH, _FIFTH, _SIXTH, PURGED)
+MIGRATIONS = (_FIRST, _SECOND, TALLIES, _FOURTH, _FIFTH, _SIXTH, PURGED, PURGED_TEXT)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 TABLES = (
@@ -194,6 +194,7 @@ TABLES = (
     "provider_state",
     "purged",
     "purged_job",
+    "purged_text",
     "reading",
     "request",
     "run",

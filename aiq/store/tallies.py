@@ -142,6 +142,13 @@ CREATE TABLE purged_job (                 -- jobs that were removed, by how they
 ) STRICT, WITHOUT ROWID;
 """
 
+PURGED_TEXT: LiteralString = """
+CREATE TABLE purged_text (                -- answers whose text was removed; their jobs stayed
+  batch_id INTEGER PRIMARY KEY,
+  count    INTEGER NOT NULL
+) STRICT;
+"""
+
 COMMITTED: LiteralString = """
 SELECT sum(nano), sum(unknown) FROM (
   SELECT CASE billed WHEN 'yes' THEN coalesce(cost_nano, bound_nano) ELSE bound_nano END AS nano,

@@ -26,7 +26,7 @@ SIMULATED = {
 
 
 @pytest.mark.parametrize(
-    ("given", "minutes"), [("30m", 30), ("12h", 720), ("7d", 10_080), ("0m", 0), ("007d", 10_080)]
+    ("given", "minutes"), [("30m", 30), ("12h", 720), ("7d", 10_080), ("1m", 1), ("007d", 10_080)]
 )
 def test_an_age_is_minutes_hours_or_days(given: str, minutes: int) -> None:
     assert age_us("--older-than", given) == minutes * 60_000_000
@@ -41,10 +41,32 @@ def test_anything_else_is_refused(given: str) -> None:
     assert "`7d`" in str(refused.value.hint)
 
 
+@pytest.mark.parametrize("given", ["0m", "00h", "0d"])
+def test_no_time_at_all_is_refused(given: str) -> None:
+    with pytest.raises(Refused, match="is no time at all"):
+        age_us("--older-than", given)
+
+
+def aged(path: Path) -> None:
+    """Make all that ever happened a day older."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE attempt SET started_at = started_at - 86400000000")
+        connection.execute(
+            "UPDATE run SET started_at = started_at - 86400000000,"
+            " ended_at = ended_at - 86400000000"
+        )
+
+
+def worked(aiq: Aiq) -> None:
+    """Answer three prompts, yesterday."""
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    aged(Path("aiq.db"))
+
+
 def test_without_a_word_nothing_is_removed(aiq: Aiq) -> None:
     """A script has to say that it is meant; everything it is told first is true."""
-    aiq("run", "prompts.jsonl", "-p", "quick")
-    refused = aiq("purge", "--older-than", "0m")
+    worked(aiq)
+    refused = aiq("purge", "--older-than", "1m")
     assert refused.exit_code == 2
     assert "this removes 3 jobs finished before " in refused.stderr
     assert "running their files again sends and pays them again" in refused.stderr
@@ -53,39 +75,44 @@ def test_without_a_word_nothing_is_removed(aiq: Aiq) -> None:
 
 
 def test_a_dry_run_shows_it_and_removes_nothing(aiq: Aiq) -> None:
-    aiq("run", "prompts.jsonl", "-p", "quick")
-    shown = aiq("purge", "--older-than", "0m", "--dry-run")
+    worked(aiq)
+    shown = aiq("purge", "--older-than", "1m", "--dry-run")
     assert (shown.exit_code, shown.stdout) == (0, "")
     assert shown.stderr.startswith("would remove 3 jobs finished before ")
     assert shown.stderr.endswith("nothing was removed\n")
-    told = json.loads(aiq("purge", "--older-than", "0m", "--dry-run", "--json").stdout)
+    told = json.loads(aiq("purge", "--older-than", "1m", "--dry-run", "--json").stdout)
     assert (told["jobs"], told["attempts"], told["answers"]) == (3, 3, 3)
     assert (told["removed"], told["file_bytes"]) == (False, None)
     assert json.loads(aiq("status", "--json").stdout)["totals"]["succeeded"] == 3
 
 
 def test_with_yes_it_goes_and_the_money_stays(aiq: Aiq) -> None:
-    aiq("run", "prompts.jsonl", "-p", "quick")
+    worked(aiq)
     cost = json.loads(aiq("status", "--json").stdout)["cost_usd"]
     assert cost > 0
-    done = aiq("purge", "prompts", "--older-than", "0m", "--yes")
+    done = aiq("purge", "prompts", "--older-than", "1m", "--yes")
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr.startswith("removed 3 jobs of prompts finished before ")
     told = json.loads(aiq("status", "--json").stdout)
     assert (told["cost_usd"], told["totals"]["total"]) == (cost, 0)
     assert told["batches"][0]["purged"] == 3
-    assert "note: 3 finished jobs of prompts purged" in aiq("status").stdout
-    again = aiq("purge", "--older-than", "0m", "--yes")
-    assert (again.exit_code, again.stderr[:17]) == (0, "nothing to remove")
+    removed = "note: `aiq purge` has removed 3 finished jobs of prompts so far; the cost is still"
+    assert removed in aiq("status").stdout
+    again = aiq("purge", "--older-than", "1m", "--yes")
+    assert again.exit_code == 0
+    assert again.stderr.startswith("nothing to remove: no job finished before ")
     assert aiq("doctor", "--verify", "aiq.db").exit_code == 0
 
 
 def test_answers_without_text_are_told_of(aiq: Aiq, folder: Path) -> None:
     """In `export`, `show` and the report; nothing of them is sent again."""
-    aiq("run", "prompts.jsonl", "-p", "quick")
-    done = aiq("purge", "--older-than", "0m", "--answers-only", "--yes", "--json")
+    worked(aiq)
+    done = aiq("purge", "--older-than", "1m", "--answers-only", "--yes", "--json")
     told = json.loads(done.stdout)
     assert (told["jobs"], told["answers"], told["attempts"], told["removed"]) == (3, 3, 0, True)
+    assert "removed the text of 3 answers of prompts so far" in aiq("status").stdout
+    again = aiq("purge", "--older-than", "1m", "--answers-only", "--yes")
+    assert again.stderr.startswith("nothing to remove: no text is left of answers to jobs that fin")
     exported = aiq("export")
     assert exported.exit_code == 0
     assert exported.stderr == "3 answers of them without text: `aiq purge` has removed it\n"
@@ -96,11 +123,22 @@ def test_answers_without_text_are_told_of(aiq: Aiq, folder: Path) -> None:
     assert "(purged)" in (folder / "report.html").read_text(encoding="utf-8")
 
 
+def test_it_says_how_the_jobs_had_ended(aiq: Aiq) -> None:
+    aiq("run", "prompts.jsonl", "-p", "broken", "--limit", "1", "--max-attempts", "1")
+    aiq("cancel", "two", "three")
+    aged(Path("aiq.db"))
+    shown = aiq("purge", "--older-than", "1m", "--dry-run").stderr
+    assert "would remove 3 jobs (1 failed, 2 cancelled) finished before" in shown
+    assert "sends and pays them again, those that were cancelled too" in shown
+    told = json.loads(aiq("purge", "--older-than", "1m", "--yes", "--json").stdout)
+    assert (told["jobs"], told["failed"], told["cancelled"]) == (3, 1, 2)
+
+
 def test_the_report_says_what_it_leaves_out(aiq: Aiq, folder: Path) -> None:
-    aiq("run", "prompts.jsonl", "-p", "quick")
-    aiq("purge", "--older-than", "0m", "--yes")
+    worked(aiq)
+    aiq("purge", "--older-than", "1m", "--yes")
     assert aiq("report").exit_code == 0
-    assert "3 finished jobs purged" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "removed 3 finished jobs so far" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("words", [(), ("nobody",)])
@@ -113,8 +151,9 @@ def test_unknown_names_are_refused(aiq: Aiq, words: tuple[str, ...]) -> None:
 async def test_a_person_is_asked(tmp_path: Path) -> None:
     async with Workplace(tmp_path, a=SIMULATED) as place:
         await place.run("run", place.write(prompts(5)))
+        aged(place.db)
         for answer, code, left in ((b"y\n", 2, 5), (b"yes\n", 0, 0)):
-            asking = await place.start("purge", "--older-than", "0m", terminal=TERMINAL)
+            asking = await place.start("purge", "--older-than", "1m", terminal=TERMINAL)
             await asking.says("Type yes to go on:")
             assert rows(place.db, "SELECT count(*) FROM job") == [(5,)]
             asking.press(answer)
@@ -135,10 +174,11 @@ async def test_it_may_be_stopped_at_any_point(
     tmp_path: Path, number: signal.Signals, how: tuple[str, ...]
 ) -> None:
     """What is gone is gone whole, no total has changed, and the same command goes on."""
-    command = ("purge", "--older-than", "0m", "--yes", *how)
+    command = ("purge", "--older-than", "1m", "--yes", *how)
     async with Workplace(tmp_path, a=SIMULATED) as place:
         file = place.write(prompts(JOBS))
         assert (await place.run("run", file, "-q")).code == 0
+        aged(place.db)
         cost = (await place.run("status", "--json")).json()["cost_usd"]
         running = await place.start(*command)
         while remaining(place.db) == JOBS:  # noqa: ASYNC110 - it is another process that changes it

@@ -148,6 +148,29 @@ async def test_what_is_not_finished_stays(tmp_path: Path) -> None:
 
 
 @hurried
+async def test_a_job_that_never_had_an_attempt_ended_with_the_last_run(tmp_path: Path) -> None:
+    """A purge is no run: it pushes no date on, and what the run was told can still be read."""
+    async with FaultServer() as server:
+        bench = Bench(tmp_path, a=provider(server))
+        await bench.run(prompts(5), limit=2)
+    with closing(sqlite3.connect(bench.database)) as connection, connection:
+        connection.execute(
+            "UPDATE job SET state = 'cancelled', not_before = NULL WHERE state = 'pending'"
+        )
+        connection.execute("INSERT INTO control (run_id, at, command) VALUES (1, 9, 'pause')")
+    [(ended,)] = bench.rows("SELECT ended_at FROM run")
+    await purged(bench, before_us=ended)
+    assert bench.states()["cancelled"] == 3
+    done = await purged(bench, before_us=ended + 1)
+    assert done.removed.cancelled == 3
+    assert "cancelled" not in bench.states()
+    assert bench.rows("SELECT id, ended_at FROM run") == [(1, ended)]
+    assert [one.command for one in (await read_status(bench.database, None, now_us=0)).told] == [
+        "pause"
+    ]
+
+
+@hurried
 async def test_one_batch_of_several(tmp_path: Path) -> None:
     async with FaultServer() as server:
         bench = Bench(tmp_path, a=provider(server))
@@ -255,6 +278,7 @@ async def test_a_run_at_work_keeps_it_out(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="is in use by"):
             await carry_out(purge(bench), Clock())
         assert (await foreseen(purge(bench))).jobs == 3
+        assert (await read_status(bench.database, None, now_us=0)).run is None, "who is it then?"
     assert bench.states() == {"succeeded": 3}
 
 
@@ -288,7 +312,7 @@ async def test_a_database_from_before_there_were_purges(tmp_path: Path) -> None:
     before = await totals(bench)
     with closing(sqlite3.connect(bench.database)) as connection:
         connection.executescript(
-            "DROP TABLE purged; DROP TABLE purged_job;"
+            "DROP TABLE purged; DROP TABLE purged_job; DROP TABLE purged_text;"
             f" PRAGMA user_version = {MIGRATIONS.index(PURGED)}"
         )
     assert await totals(bench) == before
@@ -303,7 +327,9 @@ async def test_a_step_that_fails_leaves_all_as_it_was(tmp_path: Path) -> None:
     """A chunk is removed whole or not at all, wherever it is interrupted."""
     async with FaultServer(replies) as server:
         bench = await worked(tmp_path, server)
-    selection = purging.Selection(batches=(1,), before_us=LATER, answers_only=False)
+    selection = purging.Selection(
+        batches=(1,), before_us=LATER, last_ended_us=0, answers_only=False
+    )
     was = rows(bench.database, "SELECT id, state FROM job")
     for table, moment in (("attempt", "DELETE"), ("job", "DELETE"), ("purged", "INSERT")):
         path = Path(shutil.copy(bench.database, tmp_path / f"{table}.db"))

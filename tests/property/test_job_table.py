@@ -248,7 +248,7 @@ class JobTable(RuleBasedStateMachine):
 
     def empty(self, _: st.DataObject) -> None:
         """Answers of finished jobs lose their text, and nothing else of any job changes."""
-        every = Selection(batches=(1,), before_us=2**62, answers_only=True)
+        every = Selection(batches=(1,), before_us=2**62, last_ended_us=0, answers_only=True)
         chosen = [job for job in self.jobs.values() if job.state in ("succeeded", "failed")]
         chosen = [job for job in chosen if job.body]
         chunk = self.run(purging.purge_some(self.database, every, after=0))
