@@ -12,9 +12,9 @@ from aiq.cli.results import STDOUT
 from aiq.cli.text import visible
 from aiq.clock import Clock
 from aiq.errors import ExitCode
-from aiq.run.export import files_of, refuse_overwrite
+from aiq.run.export import files_of
 from aiq.run.history import read_history
-from aiq.run.replacement import replaced
+from aiq.run.replacement import refuse_overwrite, replaced
 
 _KEYS = Path(".env")
 

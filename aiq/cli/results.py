@@ -16,8 +16,9 @@ from aiq.cli.options import ExportOptions, Format, States, WorkOptions
 from aiq.cli.text import visible
 from aiq.config import Settings
 from aiq.errors import DamagedAnswers, ExitCode, Refused
-from aiq.run.export import Exported, export, refuse_overwrite, unfinished
+from aiq.run.export import Exported, export, unfinished
 from aiq.run.options import RunOptions
+from aiq.run.replacement import refuse_overwrite
 from aiq.run.sources import STDIN, batch_name
 from aiq.run.status import read_status
 
@@ -31,8 +32,7 @@ def write_results(options: ExportOptions) -> int:
     output.refuse_path()
     exported = asyncio.run(output.write(options.batch))
     left = asyncio.run(unfinished(options.db, options.batch))
-    said = [] if output.is_stdout else [output.written(exported)]
-    said += [_without_text(exported)] if exported.purged else []
+    said = output.said(exported)
     said += [f"{figures.plural(left, 'job')} not finished"] if left else []
     if said:
         streams.say("; ".join(said))
@@ -98,10 +98,11 @@ class ResultFile:
             return
         refuse_overwrite(self.path, self.protect)
 
-    def written(self, exported: Exported) -> str:
-        """Return the sentence that says how much was written where."""
+    def said(self, exported: Exported) -> list[str]:
+        """Return what is said of an export: how much was written where, and what it lacks."""
         results = figures.plural(exported.results, "result")
-        return f"{results} written to {visible(str(self.path))}"
+        said = [] if self.is_stdout else [f"{results} written to {visible(str(self.path))}"]
+        return said + ([_without_text(exported)] if exported.purged else [])
 
     def refuse_damage(self, exported: Exported) -> None:
         """Raise `DamagedAnswers` if there were any: what was written is not all that was stored."""

@@ -276,8 +276,8 @@ class _Work:
         """Export the results; a failure is told and makes the exit status non-zero."""
         try:
             exported = await output.write(result.batches[0])
-            if not self._options.quiet and not output.is_stdout:
-                streams.talk([Text(output.written(exported))])
+            if not self._options.quiet and (said := output.said(exported)):
+                streams.talk([Text("; ".join(said))])
             output.refuse_damage(exported)
         except AiqError as error:
             self._failure.show(error)

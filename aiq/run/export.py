@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from aiq.errors import InputError, Refused, UnknownName
+from aiq.errors import Refused, UnknownName
 from aiq.model import DAMAGED, NANO_PER_USD, Content, Endpoint, JobState, shown_key
 from aiq.prompts.shapes import BadLine, parse
 from aiq.providers import json_text
@@ -22,7 +22,7 @@ from aiq.providers.dialect import Dialect
 from aiq.providers.dialects import dialect_for
 from aiq.run.damage import checked
 from aiq.run.export_formats import csv_header, csv_row, openai_line
-from aiq.run.replacement import replaced, target_of
+from aiq.run.replacement import refuse_overwrite, replaced
 from aiq.store import batches, reading
 from aiq.store.db import Database
 from aiq.store.health import health_path
@@ -80,6 +80,7 @@ async def export(
     Raises:
         UnknownName: no such database or batch, or several batches and none named.
         InputError: the output is one of the protected files.
+        Refused: texts are purged, and the output is there, perhaps with the only copy of them.
         StoreError: the database cannot be read.
     """
     if format not in FORMATS:
@@ -93,7 +94,10 @@ async def export(
             return await _write(database, batch_id, format, state, stream, escape=escape_controls)
         refuse_overwrite(output, [*protect, *await _own_files(database)])
         with replaced(output) as target:
-            return await _write(database, batch_id, format, state, target, escape=False)
+            exported = await _write(database, batch_id, format, state, target, escape=False)
+            if exported.purged:
+                _refuse_loss(output, exported.purged)
+        return exported
     finally:
         await database.close()
 
@@ -146,21 +150,16 @@ async def _batch_id(database: Database, name: str | None) -> int:
     return found[0].id
 
 
-def refuse_overwrite(output: Path, protect: Sequence[Path]) -> None:
-    """Raise `Refused` if the output cannot be a file of ours, or is one of the protected ones."""
-    if output.is_dir() or not output.parent.is_dir():
-        raise InputError(
-            f"{output} cannot be written: no such directory, or a directory itself",
-            hint="name a file in a directory that exists with `-o`",
-        )
-    target_of(output)
-    real = output.resolve()
-    for path in protect:
-        if path.resolve() == real:
-            raise InputError(
-                f"{output} would be overwritten, and it is an input of aiq",
-                hint="name another file with `-o`",
-            )
+def _refuse_loss(output: Path, purged: int) -> None:
+    """Raise `Refused` if a file with content would give way to one without the purged texts."""
+    if not output.exists() or not output.stat().st_size:
+        return
+    answers = "answer whose text" if purged == 1 else "answers whose text"
+    raise Refused(
+        f"{output} is left as it is: the new results have {purged:,} {answers} `aiq purge` has"
+        " removed, and it may hold the only copy",
+        hint="name another file with `-o`, or move this one away first",
+    )
 
 
 async def _write(

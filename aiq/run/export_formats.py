@@ -33,6 +33,7 @@ _COLUMNS = (
     "tool_calls",
     "embedding",
     "refusal",
+    "purged",
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -97,7 +98,7 @@ def csv_row(row: dict[str, Any]) -> bytes:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, dict | list):
+    if isinstance(value, dict | list | bool):
         value = json_text.encode(value).decode()
     if isinstance(value, str):
         return json_text.without_surrogates("'" + value if value.startswith(_FORMULA) else value)

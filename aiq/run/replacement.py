@@ -6,11 +6,11 @@ import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from aiq.errors import Refused
+from aiq.errors import InputError, Refused
 
 _MOST_LINKS = 40  # as many as Linux follows
 
@@ -51,6 +51,23 @@ def _written(target: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
         raise
     _sync_directory(target.parent)
+
+
+def refuse_overwrite(output: Path, protect: Sequence[Path]) -> None:
+    """Raise `Refused` if the output cannot be a file of ours, or is one of the protected ones."""
+    if output.is_dir() or not output.parent.is_dir():
+        raise InputError(
+            f"{output} cannot be written: no such directory, or a directory itself",
+            hint="name a file in a directory that exists with `-o`",
+        )
+    target_of(output)
+    real = output.resolve()
+    for path in protect:
+        if path.resolve() == real:
+            raise InputError(
+                f"{output} would be overwritten, and it is an input of aiq",
+                hint="name another file with `-o`",
+            )
 
 
 def target_of(path: Path, *, option: str = "-o") -> Path:

@@ -123,6 +123,29 @@ def test_answers_without_text_are_told_of(aiq: Aiq, folder: Path) -> None:
     assert "(purged)" in (folder / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    "command", [("export",), ("run", "prompts.jsonl", "-p", "quick")], ids=lambda words: words[0]
+)
+def test_texts_that_are_gone_replace_no_file(
+    aiq: Aiq, folder: Path, command: tuple[str, ...]
+) -> None:
+    """It may hold the only copy; a new file is written, and said to lack them."""
+    worked(aiq)
+    assert aiq("export", "-o", "answers.jsonl").exit_code == 0
+    aiq("purge", "--older-than", "1m", "--answers-only", "--yes")
+    before = (folder / "answers.jsonl").read_bytes()
+    refused = aiq(*command, "-o", "answers.jsonl")
+    assert refused.exit_code == 2
+    assert "answers.jsonl is left as it is: the new results have 3 answers whose" in refused.stderr
+    assert "name another file with `-o`" in refused.stderr
+    assert (folder / "answers.jsonl").read_bytes() == before
+    done = aiq(*command, "-o", "new.jsonl")
+    assert done.exit_code == 0
+    said = "3 results written to new.jsonl; 3 answers of them without text: `aiq purge` has removed"
+    assert said in done.stderr
+    assert len((folder / "new.jsonl").read_bytes().splitlines()) == 3
+
+
 def test_it_says_how_the_jobs_had_ended(aiq: Aiq) -> None:
     aiq("run", "prompts.jsonl", "-p", "broken", "--limit", "1", "--max-attempts", "1")
     aiq("cancel", "two", "three")
