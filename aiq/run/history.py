@@ -17,9 +17,9 @@ from aiq.prompts.shapes import BadLine, parse
 from aiq.run.damage import checked
 from aiq.run.export import content_of
 from aiq.run.facts import ErrorGroup, error_groups
-from aiq.run.status import Status, read_status
+from aiq.run.status import Status, Told, read_status, told
 from aiq.run.timeline import Timeline, Trouble, medians, slice_width, timeline, troubles
-from aiq.store import attempts, batches, history, reading
+from aiq.store import attempts, batches, controls, history, reading
 from aiq.store.db import Database
 from aiq.store.opening import open_for_reading
 
@@ -28,6 +28,9 @@ JOBS = 10
 
 GROUPS = 40
 """How many groups of failures get a sample."""
+
+ORDERS = 50
+"""How many of the operator's orders are shown."""
 
 _EXCERPT = 2000
 """Characters of a prompt or an answer that are worth reading on a page about a million of them."""
@@ -69,6 +72,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     dearest: tuple[Sample, ...]
     failed: tuple[Failed, ...]
     """One entry a group, as many as are shown; `status.errors` has all groups."""
+    orders: tuple[Told, ...]
+    """What operators told all runs, the latest."""
 
 
 async def read_history(path: Path, batch: str | None, *, now_us: int) -> History:
@@ -105,6 +110,7 @@ async def _read(database: Database, status: Status, batch: str | None) -> Histor
         slowest=await _ranked(database, await history.slowest(database, wanted, limit=JOBS)),
         dearest=await _ranked(database, await history.dearest(database, wanted, limit=JOBS)),
         failed=tuple([await _failed(database, group) for group in groups[:GROUPS]]),
+        orders=told(await controls.latest(database, ORDERS)),
     )
 
 

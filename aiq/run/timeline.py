@@ -78,6 +78,8 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     """What ended when."""
 
     width_us: int
+    sending_us: int
+    """How long some run was sending, to the microsecond and not in whole slices."""
     starts: tuple[int, ...]
     """The beginning of each slice, in microseconds UTC, ascending; not every one follows."""
     lanes: dict[str, Lane]
@@ -141,7 +143,22 @@ def timeline(spans: Sequence[Span], cells: Iterable[Cell], *, width_us: int) -> 
         if cell.kind != Kind.OK:
             errors.setdefault(cell.kind, [0] * len(numbers))[n] += cell.count
     starts = tuple(number * width_us for number in numbers)
-    return Timeline(width_us=width_us, starts=starts, lanes=lanes, errors=errors)
+    return Timeline(
+        width_us=width_us,
+        sending_us=_covered_us(spans),
+        starts=starts,
+        lanes=lanes,
+        errors=errors,
+    )
+
+
+def _covered_us(spans: Sequence[Span]) -> int:
+    """Return the length of the spans together; what two of them share counts once."""
+    total = until = 0
+    for span in sorted(spans, key=lambda one: one.began_at):
+        total += max(0, span.ended_at - max(span.began_at, until))
+        until = max(until, span.ended_at)
+    return total
 
 
 def _lane(slices: int) -> Lane:

@@ -64,6 +64,16 @@ ORDER BY id DESC LIMIT ?
 """
 
 
+async def latest(database: Database, limit: int) -> list[ControlRow]:
+    """Return what was ever told, runs or the database itself, the latest, in order."""
+    if not await _is_known(database):
+        return []
+    rows = await database.rows(
+        "SELECT at, command, argument FROM control ORDER BY id DESC LIMIT ?", (limit,)
+    )
+    return [ControlRow(*row) for row in reversed(rows)]
+
+
 async def paused_since(database: Database) -> int | None:
     """Return since when the newest run is paused; None: it is not."""
     if not await _is_known(database):

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from aiq.cli import figures
 from aiq.cli.page.render import page
+from aiq.cli.page.words import words
 from aiq.errors import UnknownName
 from aiq.model import NANO_PER_USD
 from aiq.run.history import History, read_history
@@ -103,6 +105,38 @@ async def test_what_is_drawn_is_what_status_and_sql_say(tmp_path: Path) -> None:
     assert history.dearest[0].cost_nano == dearest[0][0]
     assert [(one.group.kind, one.group.count) for one in history.failed] == [("bad_request", 3)]
     assert history.failed[0].sample is not None
+
+
+@hurried
+async def test_the_tables_hold_what_the_charts_show(tmp_path: Path) -> None:
+    bench = await failed_over(tmp_path)
+    with closing(sqlite3.connect(bench.database)) as connection, connection:
+        connection.execute("UPDATE job SET state = 'cancelled' WHERE key = 'p0'")
+        connection.execute(
+            "INSERT INTO control (at, command, argument) VALUES (0, 'disable', ?)", (EVIL,)
+        )
+    history = await history_of(bench)
+    found = words(history)
+    counted = {
+        name: [
+            sum(int(cell.split()[0].replace(",", "")) for cell in cells if cell)
+            for cells in list(zip(*found["grids"][name].rows, strict=True))[1:]
+        ]
+        for name in ("availability", "latency", "errors")
+    }
+    answers = [
+        sum(history.line.lanes[name].ok) for name in found["grids"]["availability"].heads[1:]
+    ]
+    assert counted["availability"] == counted["latency"] == answers
+    kinds = found["grids"]["errors"].heads[1:]
+    assert counted["errors"] == [sum(history.line.errors[kind]) for kind in kinds]
+    facts = {name: (value, detail) for name, value, detail in found["facts"]}
+    assert facts["cancelled"] == ("1", "1.6 % of 64 jobs")
+    [(us,)] = bench.rows("SELECT max(started_at + latency_us) - min(started_at) FROM attempt")
+    assert facts["rate"][0] == figures.rate(61e6 / us)
+    seen = shown(page(history, now_us=0))
+    assert seen.count("The same in numbers") == 5
+    assert f"disable {EVIL}" in seen
 
 
 @hurried

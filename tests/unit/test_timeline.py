@@ -76,6 +76,12 @@ def test_time_without_a_run_is_left_out_and_marked() -> None:
     assert whole.breaks == []
 
 
+def test_sending_is_what_the_spans_cover_and_not_the_slices_they_touch() -> None:
+    spans = [span(0, 0.2), span(0.1, 0.4), span(0.15, 0.3), span(86_400, 86_400.5)]
+    assert timeline(spans, [], width_us=3600 * S).sending_us == 900_000
+    assert timeline([], [], width_us=S).sending_us == 0
+
+
 def test_every_cell_is_counted_once_and_in_its_place() -> None:
     line = by_second(3, [
         cell(0, "a", Kind.OK, 5, cost_nano=50), cell(0, "a", Kind.SERVER_ERROR, 2),

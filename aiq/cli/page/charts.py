@@ -28,7 +28,7 @@ MOST_PROVIDERS = 12
 SERIES = 8
 """Colours there are for providers and kinds; the rest share the last one."""
 _TICKS = 4
-_MERGED = 8
+MERGED = 8
 """Buckets of 2 % in a bar of the latency chart: each is 17 % wider than the one before."""
 
 
@@ -201,7 +201,7 @@ def _latency(history: History, names: Iterable[str]) -> Figure:
     data = []
     for n, name in enumerate(names):
         tally = history.status.ledger.providers.get(name)
-        bins = tally.latency.bins(_MERGED) if tally else []
+        bins = tally.latency.bins(MERGED) if tally else []
         total = sum(count for _, count in bins)
         if not total:
             continue

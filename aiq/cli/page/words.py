@@ -9,6 +9,7 @@ import msgspec
 
 from aiq.cli import figures
 from aiq.cli.page.charts import by_requests, instant
+from aiq.cli.page.grids import grids
 from aiq.model import JobState
 from aiq.run.facts import ProviderFacts
 from aiq.run.history import History, Sample
@@ -42,6 +43,8 @@ def words(history: History) -> dict[str, Any]:
         "slices": _slices(line),
         "cost_caption": "What the attempts in the ledger have cost, summed up.",
         "rows": list(_rows(line)),
+        "grids": grids(history),
+        "orders": [(one.at, str(one)) for one in history.orders],
         "providers": [_provider(history, one) for one in status.providers],
         "latencies": list(_latencies(history)),
         "troubles": [_trouble(line, one) for one in history.troubles[:MOST_ROWS]],
@@ -81,13 +84,14 @@ def _facts(history: History) -> Iterator[tuple[str, str, str]]:
             number(count),
             f"{_percent(count, jobs)} of {figures.plural(jobs, 'job')}",
         )
-    left = sum(one.pending + one.running for one in batches)
-    if left:
-        yield (
-            "not finished",
-            number(left),
-            f"{_percent(left, jobs)} of {figures.plural(jobs, 'job')}",
-        )
+    rest = {
+        "cancelled": sum(one.cancelled for one in batches),
+        "not finished": sum(one.pending + one.running for one in batches),
+    }
+    for name, count in rest.items():
+        if count:
+            share = f"{_percent(count, jobs)} of {figures.plural(jobs, 'job')}"
+            yield name, number(count), share
     paid = figures.possibly_paid(total)
     yield "spent", figures.cost(total), f"possibly paid: {paid}" if paid else ""
     yield "requests", number(total.requests), _per_answer(total)
@@ -100,7 +104,7 @@ def _facts(history: History) -> Iterator[tuple[str, str, str]]:
         figures.milliseconds(latency["p50"]),
         f"p99 {figures.milliseconds(latency['p99'])}",
     )
-    sending = _sending_s(history.line)
+    sending = history.line.sending_us / 1e6
     if sending:
         answered = sum(history.line.totals().ok)
         yield "rate", figures.rate(answered / sending), f"answers, over {_span(sending)} of sending"
@@ -118,10 +122,6 @@ def _per_answer(total: Tally) -> str:
     if not total.succeeded:
         return "none answered"
     return f"{total.requests / total.succeeded:.3f} for an answer"
-
-
-def _sending_s(line: Timeline) -> float:
-    return len(line.starts) * line.width_us / 1e6
 
 
 def _period(line: Timeline) -> str:
