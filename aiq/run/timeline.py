@@ -62,7 +62,8 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     """
     A period in which at least half of a provider's calls that count were bad.
 
-    Of few such calls it is one only if the provider was then left alone, as by a breaker.
+    Of few such calls it is one only if the provider was then left alone, as by a breaker. So is a
+    slice that was good on the whole, if as many were bad as open a breaker and it was left alone.
     """
 
     provider: str
@@ -188,6 +189,8 @@ def _troubles(line: Timeline, provider: str, total: Lane) -> Iterator[Trouble]:
         end = n
         while end < slices and _is_sick(lane, end):
             end += 1
+        if end == n and _falls_silent(lane, total, n):
+            end += 1
         if end == n:
             n += 1
             continue
@@ -206,6 +209,14 @@ def _troubles(line: Timeline, provider: str, total: Lane) -> Iterator[Trouble]:
                 unasked=rest - end,
             )
         n = end
+
+
+def _falls_silent(lane: Lane, total: Lane, n: int) -> bool:
+    """Whether so many were bad as open a breaker, and nobody asked then but for others."""
+    after = n + 1
+    if lane.bad[n] < _FEWEST or after == len(lane.bad):
+        return False
+    return not lane.asked(after) and total.asked(after) > 0
 
 
 def _is_sick(lane: Lane, n: int) -> bool:

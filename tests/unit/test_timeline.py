@@ -130,6 +130,17 @@ def test_one_bad_call_of_one_is_no_trouble() -> None:
     assert one.unasked == 2
 
 
+def test_a_provider_that_is_left_alone_after_a_good_slice_was_in_trouble() -> None:
+    """It died at the end of the slice: five bad calls open a breaker, whatever came before."""
+    steady = [cell(n, "b", Kind.OK, 5) for n in range(4)]
+    ends = [cell(0, "a", Kind.OK, 90), cell(0, "a", Kind.CONNECT, 5), cell(3, "a", Kind.OK, 9)]
+    (one,) = troubles(by_second(4, [*steady, *ends]))
+    assert (one.bad, one.counted, one.unasked) == (5, 95, 2)
+    asked_on = [*steady, *ends, cell(1, "a", Kind.OK, 1)]
+    assert troubles(by_second(4, asked_on)) == []
+    assert troubles(by_second(4, [*steady, ends[0], cell(0, "a", Kind.CONNECT, 4), ends[2]])) == []
+
+
 def test_a_pause_of_all_is_nobodys_trouble() -> None:
     """Where nothing at all ended, a provider was not passed over."""
     line = by_second(4, [cell(0, "a", Kind.CONNECT, 9), cell(3, "a", Kind.OK, 1)])
