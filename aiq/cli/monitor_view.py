@@ -74,7 +74,7 @@ def _row(one: Watched, view: View) -> list[Text]:
     return [
         Text(visible(found.name, 24)),
         status_text(found.status),
-        sparkline([probe.latency_ms for probe in found.past[-SPARKS:]]),
+        sparkline([(probe.status, probe.latency_ms) for probe in found.past[-SPARKS:]]),
         *(Text(figures.milliseconds(ms)) for ms in times),
         Text(figures.NONE if share is None else f"{share * 100:.4g} %"),
         Text(_breaker(view.in_run.get(found.name), view.now_us)),

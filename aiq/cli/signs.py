@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from aiq.policy.health import USABLE
+
 SIGNS = {
     "healthy": ("●", "green"),
     "degraded": ("◐", "yellow"),
@@ -14,7 +16,7 @@ SIGNS = {
     "unknown": ("○", "dim"),
 }
 _BARS = "▁▂▃▄▅▆▇█"
-_NO_ANSWER = "✗"
+_UNTIMED = "·"
 
 
 def status_text(status: str, words: str | None = None) -> Text:
@@ -23,14 +25,21 @@ def status_text(status: str, words: str | None = None) -> Text:
     return Text(f"{sign} {words or status}", style)
 
 
-def sparkline(latencies_ms: Sequence[float | None]) -> Text:
-    """Return a bar a latency, from zero to the longest of them; where there was none, a cross."""
-    longest = max((ms for ms in latencies_ms if ms is not None), default=0.0)
+def sparkline(history: Sequence[tuple[str, float | None]]) -> Text:
+    """
+    Return a sign for each pair of status and latency.
+
+    A latency is a bar, from zero to the longest of them. Where nothing was timed it is the sign of
+    the status, and a point for a provider that could be used.
+    """
+    longest = max((ms for _, ms in history if ms is not None), default=0.0)
     line = Text()
-    for ms in latencies_ms:
-        if ms is None:
-            line.append(_NO_ANSWER, "red")
-        else:
+    for status, ms in history:
+        if ms is not None:
             height = round(ms / longest * (len(_BARS) - 1)) if longest else 0
             line.append(_BARS[height], "cyan")
+        elif status in USABLE:
+            line.append(_UNTIMED, "dim")
+        else:
+            line.append(*SIGNS[status])
     return line

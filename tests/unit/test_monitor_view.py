@@ -79,8 +79,9 @@ def test_the_picture_fits_any_terminal(width: int, height: int) -> None:
 
 
 def test_a_wide_terminal_has_everything() -> None:
-    text = shown(frame(view(watched(past=past(5000, None, 20_000))), width=150, height=20))
-    for word in ("healthy", "▃✗█", "12 ms", "5.0 ms", "20 ms", "100 %", "every 60 s", "last 20"):
+    history = past(5000) + past(None, status="unhealthy") + past(20_000)
+    text = shown(frame(view(watched(past=history)), width=150, height=20))
+    for word in ("healthy", "▃✗█", "12 ms", "5.0 ms", "20 ms", "66.67 %", "every 60 s", "last 20"):
         assert word in text
     assert "breaker" not in text
 
@@ -155,8 +156,17 @@ def test_every_kind_of_event_has_its_word(fields: dict[str, Any], word: str, eve
 
 
 @pytest.mark.parametrize(
-    ("latencies", "line"),
-    [([], ""), ([None], "✗"), ([0.0, 0.0], "▁▁"), ([0.0, 50.0, None, 100.0], "▁▅✗█")],
+    ("history", "line"),
+    [
+        ([], ""),
+        ([("unhealthy", None)], "✗"),
+        ([("healthy", 0.0), ("healthy", 0.0)], "▁▁"),
+        ([("healthy", 0.0), ("healthy", 50.0), ("disabled", None), ("degraded", 100.0)], "▁▅✗█"),
+        ([("healthy", None), ("degraded", None), ("unknown", None)], "··○"),
+    ],
 )
-def test_a_sparkline_has_a_bar_a_latency(latencies: list[float | None], line: str) -> None:
-    assert sparkline(latencies).plain == line
+def test_a_sparkline_has_a_sign_for_each_probe(
+    history: list[tuple[str, float | None]], line: str
+) -> None:
+    """What was good and not timed, as of a provider without a list of models, is no failure."""
+    assert sparkline(history).plain == line
