@@ -69,7 +69,8 @@ class MonitorOptions:
             min=0.1,
             max=86_400,
             metavar="SECONDS",
-            help="Probe each provider once in so many seconds. [default: 60]",
+            help="Probe each provider once in so many seconds. A time-out that has no"
+            " room in that is cut, and the first line says so. [default: 60]",
         ),
     ] = None
     free: Annotated[

@@ -31,7 +31,7 @@ from aiq.run.alerts.opening import open_alerts
 from aiq.run.alerts.sending import sending
 from aiq.run.beside import seen_by_run
 from aiq.run.health_file import HealthFile
-from aiq.run.monitor import Monitor, in_time
+from aiq.run.monitor import Monitor, asked_for, longest_look_s
 from aiq.run.probe import Probe
 from aiq.run.signals import Signals
 from aiq.store.writes import ProviderState
@@ -56,7 +56,7 @@ def monitor_providers(options: MonitorOptions, failure: Failure) -> int:
         needs_keys=False,
     )
     failure.protect(secret for one in settings.providers for secret in one.secrets)
-    settings = in_time(settings, interval_s=options.interval, is_free=options.free)
+    settings = asked_for(settings, interval_s=options.interval, is_free=options.free)
     return asyncio.run(_Watch(options, settings).carry_out())
 
 
@@ -73,6 +73,8 @@ class _Watch:
         self._in_run: Mapping[str, ProviderState] = {}
         self._beside_at = self._clock.now()
         self._file: HealthFile | None = None
+        # Nothing follows one look, so it has all the time that was configured.
+        self._longest_s = None if options.once else longest_look_s(settings.monitor)
         model, environ = model_name(options.model), dict(os.environ)
         self._alerts = open_alerts(
             settings, environ=environ, clock=self._clock, note=self._note, model=model
@@ -85,6 +87,7 @@ class _Watch:
             level=None,
             clock=self._clock,
             environ=environ,
+            limit_s=self._longest_s,
         )
         self._monitor = Monitor(
             settings,
@@ -165,9 +168,19 @@ class _Watch:
         )
         said = f"watching {count} every {interval_s:g} s"
         if not paid:
-            return f"{said}; nothing that is sent costs anything"
+            return f"{said}; nothing that is sent costs anything{self._cut()}"
         day = plural(round(paid * _DAY_S / interval_s), "tiny request")
-        return f"{said}; {day} a day that may cost something (`--free` sends none)"
+        return f"{said}; {day} a day that may cost something (`--free` sends none){self._cut()}"
+
+    def _cut(self) -> str:
+        """Say where the interval leaves less time than was configured, as whoever is slow fails."""
+        configured_s = max(one.probe.timeout_s for one in self._settings.providers)
+        if self._longest_s is None or configured_s <= self._longest_s:
+            return ""
+        return (
+            f"; time-out {self._longest_s:.4g} s and not {configured_s:g} s, because a probe ends"
+            " before the next one begins"
+        )
 
     async def _show(self) -> None:
         if self._picture is not None:

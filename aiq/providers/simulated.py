@@ -3,7 +3,8 @@ A model server that exists only in this process: for examples, tests and rehears
 
 Pure: a request and an instant in, a reply and its delay out; `simulated_transport` does the
 waiting. Everything follows from the seed, the body and how often that body has failed before, so
-two runs over one file see the same answers and the same failures.
+two runs over one file see the same answers and the same failures. Who is probed gets one body only,
+and there everything follows from the seed and how often it was asked.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ class SimulatedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     throttle_per_minute: int | None = None
     """Requests accepted in any 60 seconds; more get 429. None accepts all."""
     outages: list[tuple[float, float]] = []
-    """Periods (start, end), in seconds since the run began, in which connections are refused."""
+    """
+    Periods (start, end) in which connections are refused.
+
+    In seconds since the run began, or since the first probe of `monitor` or `probe --watch`.
+    """
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -66,10 +71,13 @@ class SimulatedReply(msgspec.Struct, frozen=True):
 
 
 class Simulation:
-    """One simulated server; `now` is in seconds since the run began."""
+    """One simulated server; `now` is in seconds since it began."""
 
-    def __init__(self, settings: SimulatedSettings) -> None:
+    def __init__(self, settings: SimulatedSettings, *, is_probed: bool = False) -> None:
+        """`is_probed`: the same is asked again and again, and is not to be answered the same."""
         self._settings = settings
+        self._is_probed = is_probed
+        self._asked = 0
         self._accepted: deque[float] = deque()
         # How often a body has failed. Only bodies that failed and did not succeed yet are here, the
         # one that failed last at the end; what succeeded elsewhere is forgotten in time.
@@ -108,7 +116,9 @@ class Simulation:
     def _answer(self, endpoint: Endpoint, request: dict[str, Any], body: bytes) -> SimulatedReply:
         digest = hashlib.blake2b(body, digest_size=16).digest()
         failed = self._failures.pop(digest, 0)
-        luck, fault, pace, words = self._draws(digest, failed)
+        turn = self._asked if self._is_probed else failed
+        self._asked += 1
+        luck, fault, pace, words = self._draws(digest, turn)
         delay_s = self._delay_s(pace)
         if luck < self._settings.error_rate:
             if len(self._failures) >= FAILURES_KEPT:
@@ -119,9 +129,9 @@ class Simulation:
             status_code, document = 200, simulated_replies.answer(endpoint, request, words)
         return SimulatedReply(status_code, _JSON_HEADERS, json_text.encode(document), delay_s)
 
-    def _draws(self, digest: bytes, failed: int) -> tuple[float, float, float, int]:
+    def _draws(self, digest: bytes, turn: int) -> tuple[float, float, float, int]:
         """Return three numbers in [0, 1) and one integer that belong to this attempt."""
-        text = f"{self._settings.seed}/{failed}/".encode() + digest
+        text = f"{self._settings.seed}/{turn}/".encode() + digest
         luck, fault, pace, words = struct.unpack(
             "<4Q", hashlib.blake2b(text, digest_size=32).digest()
         )

@@ -15,10 +15,13 @@ from aiq.providers.simulated import SimulatedSettings, Simulation
 
 
 class SimulatedTransport(httpx.AsyncBaseTransport):
-    """An httpx transport without a network; the run begins when it is built."""
+    """An httpx transport without a network; the server begins when it is built."""
 
-    def __init__(self, settings: SimulatedSettings, clock: Clock) -> None:
-        self._simulation = Simulation(settings)
+    def __init__(
+        self, settings: SimulatedSettings, clock: Clock, *, is_probed: bool = False
+    ) -> None:
+        """`is_probed` as in `Simulation`."""
+        self._simulation = Simulation(settings, is_probed=is_probed)
         self._clock = clock
         self._began_at = clock.now()
 

@@ -31,6 +31,12 @@ from aiq.run.request import Request
 MAX_TOKENS = 16
 """Of the tiny request: the least that OpenAI's responses endpoint takes."""
 
+CUT = "cut by the interval"
+"""Said of a failure that a longer time-out, as configured, might have spared."""
+
+_INSTANT_S = 0.001
+"""Less time than this is none; a timer may fire a little before its instant."""
+
 _QUESTION = "Reply with the word ok."
 _BODIES: dict[Endpoint, JsonObject] = {
     Endpoint.CHAT: {"messages": [{"role": "user", "content": _QUESTION}]},
@@ -51,7 +57,9 @@ class Examination:
         clock: Clock,
         redactor: Redactor,
         environ: Mapping[str, str],
+        limit_s: float | None = None,
     ) -> None:
+        """`limit_s` is the time there is at most, whatever the settings say; None: as they say."""
         self._provider = provider
         self._settings = provider.settings
         self._wanted_model = wanted_model
@@ -59,6 +67,9 @@ class Examination:
         self._redactor = redactor
         self._environ = environ
         self._sender = Sender(clock=clock, deadlines=Deadlines(clock), redactor=redactor)
+        configured_s = provider.settings.probe.timeout_s
+        self._limit_s = configured_s if limit_s is None else min(configured_s, limit_s)
+        self._is_cut = self._limit_s < configured_s
         self._end = 0.0
         self._names: list[str] = []
         self._answer_ms = 0.0
@@ -69,7 +80,7 @@ class Examination:
         if self._settings.missing_key is not None:
             said = f"{self._settings.missing_key} is not set"
             return (health.failed(Level.API, Outcome(kind=Kind.AUTH), said, None),)
-        self._end = self._clock.now() + self._settings.probe.timeout_s
+        self._end = self._clock.now() + self._limit_s
         looks = {
             Level.NETWORK: self._network,
             Level.API: self._api,
@@ -79,11 +90,16 @@ class Examination:
         results: list[LevelResult] = []
         for level, look in looks.items():
             found = await look()
-            detail = self._redactor.text(found.detail)
+            detail = self._redactor.text(found.detail) + self._why_so_soon(found)
             results.append(msgspec.structs.replace(found, detail=detail))
             if found.is_final or level == deepest:
                 break
         return tuple(results)
+
+    def _why_so_soon(self, found: LevelResult) -> str:
+        """Say of a failure for want of time that there was less of it than was configured."""
+        is_late = found.ok is False and self._left_s < _INSTANT_S
+        return f" ({CUT})" if is_late and self._is_cut else ""
 
     async def _network(self) -> LevelResult:
         if self._settings.simulated is not None:

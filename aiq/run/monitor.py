@@ -2,10 +2,10 @@
 `monitor`: every provider probed once in every interval, and what is wrong told when it begins.
 
 Each provider has a task of its own on a grid of intervals, a little late by chance, so that one
-that hangs delays nobody. Its time-out ends before its next interval begins: none is missed and none
-is probed twice, unless the machine slept, and then what was missed is left out. What is wrong is
-decided in `aiq.policy.anomaly`; who is to be told is the caller's business: `tell` gets every alert
-at once and must not block.
+that hangs delays nobody. A look ends before the next interval begins (`longest_look_s`): none is
+missed and none is probed twice, unless the machine slept, and then what was missed is left out.
+What is wrong is decided in `aiq.policy.anomaly`; who is to be told is the caller's business: `tell`
+gets every alert at once and must not block.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from aiq.policy import health
 from aiq.policy.alert import Alert, AlertLevel
 from aiq.policy.anomaly import Detector
 from aiq.policy.conditions import Finding
+from aiq.policy.defaults import MonitorSettings
 from aiq.policy.health import Level
 from aiq.policy.observation import Observation
 from aiq.policy.standing import Status
@@ -63,9 +64,9 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
         return {**self.health.to_json(), "matter": matter}
 
 
-def in_time(settings: Settings, *, interval_s: float | None, is_free: bool) -> Settings:
+def asked_for(settings: Settings, *, interval_s: float | None, is_free: bool) -> Settings:
     """
-    Return the settings of a monitor: every time-out ends before the next interval can begin.
+    Return the settings of a monitor: those of the configuration under the command line's.
 
     Args:
         settings: those of the configuration.
@@ -75,22 +76,21 @@ def in_time(settings: Settings, *, interval_s: float | None, is_free: bool) -> S
     monitor = settings.monitor
     if interval_s is not None:
         monitor = msgspec.structs.replace(monitor, interval_s=interval_s)
-    longest_s = monitor.interval_s * (1 - monitor.jitter)
-    return msgspec.structs.replace(
-        settings,
-        monitor=monitor,
-        providers=tuple(_in_time(one, longest_s, is_free=is_free) for one in settings.providers),
-    )
+    providers = settings.providers
+    if is_free:
+        providers = tuple(map(_without_cost, providers))
+    return msgspec.structs.replace(settings, monitor=monitor, providers=providers)
 
 
-def _in_time(provider: ProviderSettings, longest_s: float, *, is_free: bool) -> ProviderSettings:
-    probe = provider.probe
-    capped = msgspec.structs.replace(
-        probe,
-        timeout_s=min(probe.timeout_s, longest_s),
-        level=min(probe.level, int(Level.API)) if is_free else probe.level,
-    )
-    return msgspec.structs.replace(provider, probe=capped)
+def _without_cost(provider: ProviderSettings) -> ProviderSettings:
+    level = min(provider.probe.level, int(Level.API))
+    probe = msgspec.structs.replace(provider.probe, level=level)
+    return msgspec.structs.replace(provider, probe=probe)
+
+
+def longest_look_s(monitor: MonitorSettings) -> float:
+    """Return the time for a look that comes as late as it may and ends before the next begins."""
+    return monitor.interval_s * (1 - monitor.jitter)
 
 
 class Monitor:
@@ -106,7 +106,11 @@ class Monitor:
         tell: Callable[[Alert], None],
         note: Callable[[str], None],
     ) -> None:
-        """`settings` are those of `in_time`; `draw` gives numbers in [0, 1)."""
+        """
+        `settings` are those of `asked_for`; `draw` gives numbers in [0, 1).
+
+        No `look` may take longer than `longest_look_s`.
+        """
         self._settings = settings
         self._look = look
         self._clock = clock

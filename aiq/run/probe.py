@@ -24,6 +24,7 @@ from aiq.redaction import Redactor
 from aiq.run.examination import Examination
 from aiq.run.fleet import Fleet, Provider, Transports, transports
 from aiq.run.probe_history import ProbeHistory
+from aiq.run.probe_ways import lasting
 from aiq.store.health import PastProbe, ProbeRow
 
 
@@ -108,6 +109,7 @@ class Probe:
         clock: Clock,
         environ: dict[str, str],
         ways: Transports | None = None,
+        limit_s: float | None = None,
     ) -> None:
         """
         Take what is to be examined, and how.
@@ -120,13 +122,16 @@ class Probe:
             clock: measures.
             environ: names the proxies.
             ways: to the providers; None: real ones.
+            limit_s: the time there is for a provider at most, whatever its settings say; None:
+                what they say.
         """
         self._settings = settings
         self._model = model
         self._level = level
         self._clock = clock
         self._environ = environ
-        self._ways = ways or transports(clock, environ)
+        self._limit_s = limit_s
+        self._ways = ways or lasting(transports(clock, environ), clock)
         self._redactor = Redactor(s for one in settings.providers for s in one.secrets)
         self._history = ProbeHistory(database)
 
@@ -182,6 +187,7 @@ class Probe:
             clock=self._clock,
             redactor=self._redactor,
             environ=self._environ,
+            limit_s=self._limit_s,
         )
         depth = self._depth(provider.settings.probe.level)
         wanted = examination.model

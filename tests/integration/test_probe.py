@@ -56,7 +56,12 @@ def split(get: Reply | None = None, post: Reply | None = None) -> Callable[[Seen
 
 
 def prober(
-    directory: Path, *, wanted: str | None = None, level: int | None = None, **tables: Any
+    directory: Path,
+    *,
+    wanted: str | None = None,
+    level: int | None = None,
+    limit_s: float | None = None,
+    **tables: Any,
 ) -> Probe:
     """Set up what the command sets up; a provider is a server or a table with its keys."""
     environ = {"K": KEY}
@@ -73,6 +78,7 @@ def prober(
         level=level,
         clock=Clock(),
         environ=environ,
+        limit_s=limit_s,
     )
 
 
@@ -306,6 +312,17 @@ async def test_which_model_is_asked_for(
     if asked is None:
         assert found.levels[-1].ok is None
         assert "no model to ask for" in found.reason or "not set up to serve" in found.reason
+
+
+async def test_a_time_out_that_is_shorter_than_configured_says_so(tmp_path: Path) -> None:
+    """Who would have answered in time is not to be taken for dead without a word."""
+    async with FaultServer(Reply.hang()) as server:
+        own = {"server": server, "probe": {"timeout_s": 0.2}}
+        found = await probed(tmp_path, limit_s=0.3, a=server, b=own)
+    cut, whole = found.providers
+    assert cut.reason.startswith("no reply within 0.")
+    assert cut.reason.endswith(" s (cut by the interval)")
+    assert "cut" not in whole.reason
 
 
 async def test_a_simulated_server_has_every_model(tmp_path: Path) -> None:

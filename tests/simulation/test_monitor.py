@@ -20,7 +20,7 @@ from aiq.config import ProviderSettings, load
 from aiq.policy.alert import Alert
 from aiq.providers.simulated import SimulatedSettings
 from aiq.providers.simulated_transport import SimulatedTransport
-from aiq.run.monitor import Monitor, in_time
+from aiq.run.monitor import Monitor, asked_for
 from aiq.run.probe import Probe
 from aiq.store.health import KEPT, health_path
 from tests.simulation.virtual_time import VirtualClock, VirtualLoop
@@ -96,7 +96,7 @@ class Day:
         self.alerts: list[Alert] = []
         self.notes: list[str] = []
         settings = load(environ={}, working_directory=directory)
-        self.settings = in_time(settings, interval_s=None, is_free=False)
+        self.settings = asked_for(settings, interval_s=None, is_free=False)
         self._dice = random.Random(4711)
 
     def monitor(self) -> Monitor:
@@ -250,6 +250,37 @@ def test_who_starts_later_knows_what_was_before(tmp_path: Path) -> None:
     assert first[-1] == ("down", "critical")
     assert day.told("b") == [("down", "critical")]
     assert day.told("a") == []
+
+
+def test_a_simulated_provider_lives_as_long_as_whoever_probes_it(tmp_path: Path) -> None:
+    """So that its outages come, and its latencies and errors are not always the first ones."""
+    (tmp_path / "aiq.toml").write_text(
+        '[[providers]]\nname = "a"\nkind = "simulated"\nmodel = "m"\n'
+        "simulated = { outages = [[10, 25]] }\n"
+    )
+    statuses: list[str] = []
+    latencies: set[float | None] = set()
+
+    async def look() -> None:
+        clock = VirtualClock()
+        probe = Probe(
+            load(environ={}, working_directory=tmp_path),
+            database=tmp_path / "aiq.db",
+            model=None,
+            level=None,
+            clock=clock,
+            environ={},
+        )
+        for instant in range(0, 40, 8):
+            await clock.sleep(instant - clock.now())
+            [found] = (await probe.round()).providers
+            statuses.append(found.status.value)
+            latencies.add(found.latency_ms)
+
+    with unsynced():
+        played(look)
+    assert statuses == ["healthy", "healthy", "unhealthy", "unhealthy", "healthy"]
+    assert len(latencies - {None}) == 3
 
 
 def test_a_monitor_that_looks_once_tells_what_has_changed(tmp_path: Path) -> None:

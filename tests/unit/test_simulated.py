@@ -126,6 +126,16 @@ def test_the_error_rate_is_kept_and_mixed() -> None:
     assert {p.flaw for p in problems if p.status_code == 200} == {Flaw.NO_CHOICES}
 
 
+def test_who_is_probed_draws_anew_each_time() -> None:
+    """The same is asked again and again; the first time is that of a run."""
+    settings = SimulatedSettings(error_rate=0.5)
+    simulation = Simulation(settings, is_probed=True)
+    replies = [ask(simulation, CHAT) for _ in range(200)]
+    assert replies[0] == ask(Simulation(settings), CHAT)
+    assert 70 < sum(isinstance(read(reply), Problem) for reply in replies) < 130
+    assert len({reply.delay_s for reply in replies}) == 200
+
+
 def test_each_attempt_draws_anew() -> None:
     """A job that failed once is not doomed to fail for ever."""
     simulation = Simulation(SimulatedSettings(error_rate=0.5))
