@@ -54,6 +54,7 @@ def monitor_providers(options: MonitorOptions, failure: Failure) -> int:
         environ=os.environ,
         working_directory=Path.cwd(),
         needs_keys=False,
+        naming="aiq monitor",
     )
     failure.protect(secret for one in settings.providers for secret in one.secrets)
     settings = asked_for(settings, interval_s=options.interval, is_free=options.free)

@@ -53,6 +53,7 @@ def probe_providers(options: ProbeOptions, failure: Failure) -> int:
         environ=os.environ,
         working_directory=Path.cwd(),
         needs_keys=False,
+        naming="aiq probe",
     )
     failure.protect(secret for one in settings.providers for secret in one.secrets)
     return asyncio.run(_Watch(options, settings).carry_out())

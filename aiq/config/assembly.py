@@ -55,6 +55,7 @@ def load(
     environ: Mapping[str, str],
     working_directory: Path,
     needs_keys: bool = True,
+    naming: str = "-p",
 ) -> Settings:
     """
     Return the settings of a run.
@@ -62,12 +63,13 @@ def load(
     Args:
         config_path: the file the user named, which must exist; None: `aiq.toml` of the working
             directory, if there is one.
-        providers: names from `-p`, in rank order.
+        providers: names from the command line, in rank order.
         overrides: options of the command line that win over `[run]`.
         environ: the process's variables; `.env` is added beneath them.
         working_directory: where `aiq.toml` and `.env` are looked for.
         needs_keys: False for what only looks: a key that is not set is then noted at its provider
             (`missing_key`) instead of refused.
+        naming: what stands before a provider's name on the command line, for hints.
 
     Raises:
         ConfigError: whatever is refused; nothing has been sent.
@@ -77,7 +79,9 @@ def load(
     overrides = overrides or RunOverrides()
     run = _override(source.config.run, overrides)
     configured = Configured(source.shown, source.config.providers)
-    choices, notes = select(configured, providers, environment, prefer_region=run.prefer_region)
+    choices, notes = select(
+        configured, providers, environment, prefer_region=run.prefer_region, naming=naming
+    )
     timeouts = _Timeouts(overrides.timeout_s, run.timeout_s)
     return Settings(
         run=run,

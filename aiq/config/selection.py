@@ -41,36 +41,40 @@ def select(
     environment: Environment,
     *,
     prefer_region: str | None = None,
+    naming: str = "-p",
 ) -> tuple[list[Choice], list[str]]:
     """
     Return the providers to use, best first, and notes about choices nobody spelled out.
 
     With `prefer_region`, providers in that region stand first among those that share a rank or
-    give none; the order of `-p` is an order of ranks.
+    give none; the order of `-p` is an order of ranks. `naming` is what stands before a name on the
+    command line, for what is to be typed instead.
 
     Raises:
         ConfigError: an unknown or repeated name, or no name and not exactly one key.
     """
     if names:
-        return _by_name(configured, names)
+        return _by_name(configured, names, naming)
     if configured.tables:
         return _by_rank(configured, prefer_region), []
-    return _by_key(configured.file, environment)
+    return _by_key(configured.file, environment, naming)
 
 
-def _by_name(configured: Configured, names: Sequence[str]) -> tuple[list[Choice], list[str]]:
+def _by_name(
+    configured: Configured, names: Sequence[str], naming: str
+) -> tuple[list[Choice], list[str]]:
     by_name = {name_of(table): index for index, table in enumerate(configured.tables)}
     choices: list[Choice] = []
     notes: list[str] = []
     for rank, name in enumerate(names, start=1):
         if name in names[: rank - 1]:
-            raise ConfigError(f"-p {name}: is given twice", hint="name each provider once")
+            raise ConfigError(f"{naming} {name}: is given twice", hint="name each provider once")
         index = by_name.get(name)
         if index is not None:
             where = f"{configured.file}: providers[{index}]"
             choices.append(Choice(where, configured.tables[index], rank))
             continue
-        choices.append(_preset_choice(_preset(name, list(by_name)), rank))
+        choices.append(_preset_choice(_preset(name, list(by_name)), rank, naming))
         if by_name:
             notes.append(_bypass_note(configured, name, names))
     return choices, notes
@@ -95,10 +99,8 @@ def _bypass_note(configured: Configured, name: str, names: Sequence[str]) -> str
     plural = "provider" if count == 1 else "providers"
     if {name_of(table) for table in configured.tables}.isdisjoint(names):
         verb = "is" if count == 1 else "are"
-        return (
-            f"`-p {name}` is the preset; the {count} {plural} of {configured.file} {verb} not used"
-        )
-    return f"`-p {name}` is the preset, not one of the {count} {plural} of {configured.file}"
+        return f"`{name}` is the preset; the {count} {plural} of {configured.file} {verb} not used"
+    return f"`{name}` is the preset, not one of the {count} {plural} of {configured.file}"
 
 
 def _by_rank(configured: Configured, prefer_region: str | None) -> list[Choice]:
@@ -117,24 +119,26 @@ def _by_rank(configured: Configured, prefer_region: str | None) -> list[Choice]:
     return sorted(choices, key=lambda one: (one.rank, one.table.region != prefer_region))
 
 
-def _by_key(file: str | None, environment: Environment) -> tuple[list[Choice], list[str]]:
+def _by_key(
+    file: str | None, environment: Environment, naming: str
+) -> tuple[list[Choice], list[str]]:
     found = [(preset, key) for preset in PRESETS.values() if (key := key_set(preset, environment))]
     if not found:
         source = f"{file} names none" if file else "there is no aiq.toml"
         raise ConfigError(
             f"no provider: {source}, and no provider's key is in the environment",
-            hint="try -p simulated (needs no key), -p ollama (a local server), "
+            hint=f"try {naming} simulated (needs no key), {naming} ollama (a local server), "
             "export OPENAI_API_KEY=..., or `aiq init`" + notes_hint(environment),
         )
     if len(found) > 1:
         listed = ", ".join(f"{key} ({preset.name})" for preset, key in found)
         raise ConfigError(
             f"the keys of {len(found)} providers are set, and none is named: {listed}",
-            hint=f"name one, or several in rank order: -p {found[0][0].name}",
+            hint=f"name one, or several in rank order: {naming} {found[0][0].name}",
         )
     preset, key = found[0]
     note = f"{key} is the only key set: using the preset {preset.name}"
-    return [_preset_choice(preset, 1)], [note]
+    return [_preset_choice(preset, 1, naming)], [note]
 
 
 def key_set(preset: Preset, environment: Environment) -> str | None:
@@ -147,5 +151,5 @@ def notes_hint(environment: Environment) -> str:
     return "".join(f"; {note}" for note in environment.notes)
 
 
-def _preset_choice(preset: Preset, rank: int) -> Choice:
-    return Choice(f"-p {preset.name}", ProviderTable(preset=preset.name), rank)
+def _preset_choice(preset: Preset, rank: int, naming: str) -> Choice:
+    return Choice(f"{naming} {preset.name}", ProviderTable(preset=preset.name), rank)

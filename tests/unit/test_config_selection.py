@@ -69,9 +69,7 @@ def test_preset_bypasses_the_file(tmp_path: Path) -> None:
     """A preset named by `-p` is used instead of the file's providers, and a note says so."""
     settings = read(tmp_path, "openai")
     assert [provider.preset for provider in settings.providers] == ["openai"]
-    assert settings.notes == (
-        "`-p openai` is the preset; the 2 providers of aiq.toml are not used",
-    )
+    assert settings.notes == ("`openai` is the preset; the 2 providers of aiq.toml are not used",)
     assert settings.run.concurrency == 9
 
 
@@ -79,9 +77,7 @@ def test_preset_beside_configured(tmp_path: Path) -> None:
     """Presets and configured providers mix; the note says which is which."""
     settings = read(tmp_path, "simulated", "primary")
     assert ranked(settings) == [(1, "simulated"), (2, "primary")]
-    assert settings.notes == (
-        "`-p simulated` is the preset, not one of the 2 providers of aiq.toml",
-    )
+    assert settings.notes == ("`simulated` is the preset, not one of the 2 providers of aiq.toml",)
 
 
 def test_only_used_providers_need_keys(tmp_path: Path) -> None:
@@ -146,6 +142,20 @@ def test_nothing_to_go_by(tmp_path: Path, text: str | None, source: str) -> None
     assert error.hint is not None
     for way in ("-p simulated", "-p ollama", "OPENAI_API_KEY", "aiq init"):
         assert way in error.hint
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, {"OPENAI_API_KEY": "a", "GROQ_API_KEY": "b"}], ids=["no key", "two"]
+)
+def test_where_names_need_no_option_the_hint_has_none(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    """`probe` and `monitor` take names as they are: what is to be typed works there."""
+    with pytest.raises(ConfigError) as caught:
+        load(environ=environ, working_directory=tmp_path, naming="aiq monitor")
+    hint = str(caught.value.hint)
+    assert ("aiq monitor openai" if environ else "try aiq monitor simulated (") in hint
+    assert "-p" not in hint
 
 
 def test_local_presets_need_no_key(tmp_path: Path) -> None:
