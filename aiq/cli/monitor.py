@@ -16,14 +16,14 @@ from aiq.cli import streams
 from aiq.cli.failure import Failure
 from aiq.cli.figures import plural
 from aiq.cli.health_options import MonitorOptions
-from aiq.cli.monitor_view import View, alert_json, alert_line, frame, health_table, matter_lines
+from aiq.cli.monitor_view import View, alert_json, alert_line, frame, health_table, remarks
 from aiq.cli.picture import Picture
 from aiq.cli.text import visible
 from aiq.cli.values import model_name
 from aiq.clock import Clock, rfc3339
 from aiq.config import Settings, load
 from aiq.errors import Refused
-from aiq.policy.alert import Alert
+from aiq.policy.alert import Alert, AlertLevel
 from aiq.policy.health import Level
 from aiq.policy.standing import Status
 from aiq.run.alerts.dispatch import STOPPED_GRACE_S
@@ -135,8 +135,8 @@ class _Watch:
         else:
             self._in_run = await seen_by_run(self._options.db)
             width = streams.console(sys.stdout).width
-            matters = [line for one in self._monitor.watched.values() for line in matter_lines(one)]
-            streams.write_lines([*health_table(self._view(), width), Text(), *matters])
+            view = self._view()
+            streams.write_lines([*health_table(view, width), Text(), *remarks(view)])
         return self._monitor.exit_code
 
     async def _follow(self) -> int:
@@ -213,7 +213,8 @@ class _Watch:
 
     def _tell(self, alert: Alert) -> None:
         """Take an alert to where events go, and to whoever is to be told of them."""
-        self._alerts.raise_alert(alert)
+        if alert.level > AlertLevel.INFO:  # nobody wants a message per flap of a single probe
+            self._alerts.raise_alert(alert)
         if self._options.json:
             streams.write_json(alert_json(alert))
         elif self._picture is not None and sys.stdout.isatty():

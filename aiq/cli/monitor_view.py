@@ -21,18 +21,21 @@ from aiq.store.writes import ProviderState
 SPARKS = 20
 """Latencies of the sparkline."""
 
+_BREAKERS = {"unhealthy": "open", "healthy": "closed"}
+"""What the run's status of a provider says of its breaker; every other stands for itself."""
+
 _DETAIL = 1000
 _STYLES = {AlertLevel.INFO: "", AlertLevel.WARNING: "yellow", AlertLevel.CRITICAL: "bold red"}
 _COLUMNS = (
     Column("provider", right=False, least=10),
     Column("status", right=False),
-    Column(f"last {SPARKS}", rank=6, right=False),
-    Column("mean", rank=5),
+    Column(f"last {SPARKS}", rank=7, right=False),
+    Column("mean", rank=6),
     Column("p50", rank=3),
     Column("p95", rank=4),
-    Column("p99", rank=7),
+    Column("p99", rank=8),
     Column("available", rank=2),
-    Column("breaker", rank=8, right=False, least=8),
+    Column("breaker", rank=5, right=False),
     Column("last incident", rank=1, right=False, least=13),
 )
 
@@ -49,11 +52,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 def frame(view: View, *, width: int, height: int) -> list[Text]:
     """Return the lines of the live view; they fit a terminal of this size."""
-    seen = list(view.watched.values())
     title = Text.assemble(("aiq ", "bold cyan"), ("monitor", "bold"))
     every = Text(f"every {view.interval_s:g} s · Ctrl-C ends it", "dim")
-    matters = [line for one in seen for line in matter_lines(one)]
-    lines = [*spread(title, every, width), Text(), *health_table(view, width), Text(), *matters]
+    table_lines = health_table(view, width)
+    lines = [*spread(title, every, width), Text(), *table_lines, Text(), *remarks(view)]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     # The cursor rests on an empty line: a `^C` at the end of a full one would wrap and shift all.
@@ -83,13 +85,16 @@ def _row(one: Watched, view: View) -> list[Text]:
 
 
 def _breaker(state: ProviderState | None, now_us: int) -> str:
-    """Return how the run beside sees a provider: what its breaker, limits and account come to."""
+    """Return in a few words how the run beside sees a provider, and when it tries it again."""
     if state is None:
         return figures.NONE
-    words = visible(state.reason or state.status, NAME)
-    if state.until is not None and state.until > now_us:
-        words += f", {figures.wait((state.until - now_us) / 1e6)}"
-    return words
+    return _BREAKERS.get(state.status, state.status) + _until(state, now_us)
+
+
+def _until(state: ProviderState, now_us: int) -> str:
+    if state.until is None or state.until <= now_us:
+        return ""
+    return f", {figures.wait((state.until - now_us) / 1e6)}"
 
 
 def _incident(one: Watched, now_us: int) -> Text:
@@ -106,6 +111,18 @@ def _incident(one: Watched, now_us: int) -> Text:
 
 def _ago(age_us: int) -> str:
     return f"{duration(age_us / 1e6)} ago" if age_us >= 1_000_000 else "now"
+
+
+def remarks(view: View) -> list[Text]:
+    """Return all there is to say about providers that does not fit into their rows."""
+    lines: list[Text] = []
+    for name, one in view.watched.items():
+        lines += matter_lines(one)
+        state = view.in_run.get(name)
+        if state is not None and state.reason:
+            words = f"in the run: {visible(state.reason, _DETAIL)}{_until(state, view.now_us)}"
+            lines.append(Text.assemble((visible(name, 24), "bold"), "  ", words))
+    return lines
 
 
 def matter_lines(one: Watched) -> list[Text]:

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from rich.text import Text
 
-from aiq.cli.monitor_view import View, alert_json, alert_line, frame, health_table, matter_lines
+from aiq.cli.monitor_view import (
+    View,
+    alert_json,
+    alert_line,
+    frame,
+    health_table,
+    matter_lines,
+    remarks,
+)
 from aiq.cli.signs import sparkline
 from aiq.policy.alert import Alert, AlertLevel
 from aiq.policy.conditions import Finding, Sign
@@ -96,11 +104,14 @@ def test_the_breaker_is_what_a_run_beside_says() -> None:
         updated_at=NOW_US,
     )
     closed = ProviderState(provider="b", status="healthy", reason=None, until=None, updated_at=0)
-    rows = health_table(view(watched("a"), watched("b"), watched("c"), a=state, b=closed), 200)
+    seen = view(watched("a"), watched("b"), watched("c"), a=state, b=closed)
+    rows = health_table(seen, 120)
     assert "breaker" in rows[0].plain
-    assert "open after 5 bad calls in a row, 12 s" in rows[1].plain
-    assert "100 %  healthy" in rows[2].plain
+    assert "100 %  open, 12 s" in rows[1].plain
+    assert "100 %  closed" in rows[2].plain
     assert "100 %  -" in rows[3].plain
+    assert shown(remarks(seen)) == "a  in the run: open after 5 bad calls in a row, 12 s"
+    assert shown(frame(seen, width=120, height=20)).endswith("in a row, 12 s\n")
 
 
 @pytest.mark.parametrize(
