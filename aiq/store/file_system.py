@@ -41,15 +41,13 @@ def _file_system_type(directory: Path, mounts: Path) -> str | None:
         table = mounts.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    real = directory.resolve()
-    best: tuple[int, str] | None = None
+    real = f"{directory.resolve()}/"
+    longest, kind = -1, None  # of the mount points above it; the last of equal ones covers the rest
     for row in table.split("\n"):
         fields = row.split(" ")
         if len(fields) < 3:
             continue
-        point = Path(fields[1].replace("\\040", " "))
-        if (real == point or point in real.parents) and (
-            best is None or len(point.parts) >= best[0]
-        ):
-            best = (len(point.parts), fields[2])
-    return best[1] if best else None
+        point = fields[1].replace("\\040", " ").rstrip("/")
+        if real.startswith(f"{point}/") and len(point) >= longest:
+            longest, kind = len(point), fields[2]
+    return kind
