@@ -115,9 +115,11 @@ def load_alerts(
         ConfigError: the configuration is refused, or holds no `[alerts]`, or there is no way out.
     """
     source = read_source(config_path, working_directory)
-    file = source.shown or DEFAULT_FILE
     settings = _alerts(source, read_environment(environ, working_directory), is_needed=True)
     if settings is None:
+        if (file := source.shown) is None:
+            absent = f"there is no {DEFAULT_FILE} in {working_directory}, and none was named"
+            raise ConfigError(absent, hint=f"`aiq init` writes one; add [alerts] to it; {WAYS}")
         raise ConfigError(f"{file}: there is no [alerts]", hint=f"add [alerts] to {file}; {WAYS}")
     return settings
 

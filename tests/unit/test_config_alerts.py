@@ -142,6 +142,12 @@ def test_without_the_section_there_are_none(tmp_path: Path) -> None:
         load_alerts(environ={"AIQ_ALERT_URLS": DISCORD}, working_directory=tmp_path)
 
 
+def test_without_a_file_that_is_what_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no aiq\.toml in ") as caught:
+        load_alerts(environ={"AIQ_ALERT_URLS": DISCORD}, working_directory=tmp_path)
+    assert "`aiq init` writes one" in (caught.value.hint or "")
+
+
 def test_who_explains_is_one_of_the_providers(tmp_path: Path) -> None:
     text = '[alerts]\nwebhook = "http://127.0.0.1/"\n[alerts.triage]\nprovider = "on"\n'
     (tmp_path / "aiq.toml").write_text(f'{text}[[providers]]\nname = "one"\npreset = "simulated"\n')
