@@ -2,8 +2,10 @@
 What becomes a message, and when: equal alerts once, storms in one piece, recoveries where due.
 
 A few messages go out at once; after that what happens meanwhile is collected, and goes in one
-message within `GROUP_WINDOW_S`. A message lists the gravest and counts the rest, so neither it nor
-the memory here grows with a storm. Instants are monotonic seconds.
+message. Of those few the last two are kept for what is more than a piece of information, and the
+very last for what is critical, so that nothing lesser holds that up. A message lists the gravest
+and counts the rest, so neither it nor the memory here grows with a storm. Instants are monotonic
+seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +26,14 @@ PER_MINUTE = 6
 _BURST = 0.5
 
 GROUP_WINDOW_S = PERIOD_S / (PER_MINUTE * (1 - _BURST))
-"""How long an alert waits for its message at most: what it takes to refill one of the bucket."""
+"""
+How long a critical alert waits for its message at most: what it takes to refill one of the bucket.
+
+A warning or a recovery waits at most twice as long, a piece of information three times.
+"""
+
+_NEEDED = {AlertLevel.CRITICAL: 1, AlertLevel.WARNING: 2, AlertLevel.INFO: 3}
+"""Messages that have to be left in the bucket of three, by the gravest that one would tell."""
 
 LISTED = 10
 """Alerts that one message lists; those beyond are counted."""
@@ -105,9 +114,10 @@ class Alerting:
 
     def ready_at(self, now: float) -> float:
         """Return from when there is a message to take; inf: there is nothing to tell."""
-        if not (self._pending or self._omitted):
+        weights = [*map(_weight, self._pending), *self._omitted]
+        if not weights:
             return math.inf
-        return self._bucket.ready_at(now, 1)
+        return self._bucket.ready_at(now, _NEEDED[max(weights)])
 
     def take(self, now: float, *, is_last: bool = False) -> Message | None:
         """Return the message that is due; the last of all does not wait for its turn."""
@@ -190,6 +200,6 @@ def _key(alert: Alert) -> Key:
     return alert.provider, alert.level, alert.title
 
 
-def _weight(alert: Alert) -> int:
+def _weight(alert: Alert) -> AlertLevel:
     """What makes room for what where a message is full; recoveries stay as long as warnings."""
     return AlertLevel.WARNING if alert.is_recovery else alert.level

@@ -114,6 +114,19 @@ async def test_alerts_arrive_once_in_order_and_with_recovery() -> None:
     assert found == ["aiq [CRITICAL] a: down", "aiq [RECOVERED] a: down"]
 
 
+async def test_what_is_critical_takes_along_what_waits() -> None:
+    channel = RecordingChannel()
+    async with sending(channel) as (alerts, _):
+        alerts.raise_alert(alert("now healthy", INFO))
+        await channel.until(lambda: channel.tries == 1)
+        alerts.raise_alert(alert("now degraded", INFO))
+        for _ in range(20):  # until it waits for its turn
+            await asyncio.sleep(0)
+        alerts.raise_alert(alert())
+        await channel.until(lambda: channel.tries == 2)
+        assert titles(channel)[1:] == ["aiq [CRITICAL] 2 alerts, 1 critical"]
+
+
 async def test_a_storm_of_a_thousand_events_is_a_handful_of_messages() -> None:
     """Each is listed or counted; the last message does not wait for its turn at the end."""
     async with FaultServer() as server:

@@ -1,4 +1,7 @@
-"""Whatever is raised, and whenever: nothing twice, nothing critical lost, never many messages."""
+"""
+Whatever is raised, and whenever: nothing twice, nothing critical lost or held up by what is less,
+never many messages.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 
 from aiq.policy.alert import Alert, AlertLevel
 from aiq.policy.alerting import GROUP_WINDOW_S, LISTED, PER_MINUTE, Alerting, Message
-from tests.support.alerts import CRITICAL, alert
+from tests.support.alerts import CRITICAL, INFO, WARNING, alert
 
 DEDUP_S = 300.0
 
@@ -30,6 +33,11 @@ many = st.builds(
 )
 gaps = st.sampled_from([0.0, 0.0, 0.1, 3.0, 25.0, 299.0, 301.0])
 histories = st.lists(st.tuples(gaps, alerts | many), max_size=120)
+lesser = st.lists(
+    st.tuples(gaps, many.filter(lambda one: one.is_recovery or one.level < CRITICAL)), max_size=120
+)
+WINDOWS = {CRITICAL: 1, WARNING: 2, INFO: 3}
+"""What an alert waits for its message at most, in `GROUP_WINDOW_S`."""
 
 
 def play(
@@ -72,10 +80,10 @@ def test_nothing_is_told_twice_unless_it_was_over(history: list[tuple[float, Ale
 
 
 @given(histories)
-def test_all_that_was_taken_is_in_a_message_within_the_window(
+def test_all_that_was_taken_is_in_a_message_within_its_window(
     history: list[tuple[float, Alert]],
 ) -> None:
-    """Listed or counted; each message waits no longer than it takes to refill one."""
+    """Listed or counted; what is graver waits no longer than it takes to refill one message."""
     messages, accepted = play(Alerting(dedup_s=DEDUP_S), history)
     assert sum(message.count for _, message in messages) == len(accepted)
     listed = [item.alert for _, message in messages for item in message.items]
@@ -85,7 +93,20 @@ def test_all_that_was_taken_is_in_a_message_within_the_window(
     grave = sum(one.level is CRITICAL for _, one in accepted)
     assert sum(one.level is CRITICAL for one in listed) + omitted[CRITICAL] == grave
     for at, one in accepted:
-        assert any(at <= now <= at + GROUP_WINDOW_S + 1e-6 for now, _ in messages), one
+        window = GROUP_WINDOW_S * WINDOWS[WARNING if one.is_recovery else one.level]
+        assert any(at <= now <= at + window + 1e-6 for now, _ in messages), one
+
+
+@given(lesser)
+def test_a_critical_alert_waits_for_nothing_lesser(history: list[tuple[float, Alert]]) -> None:
+    policy = Alerting(dedup_s=DEDUP_S)
+    now = 1000.0
+    for gap, one in history:
+        now += gap
+        policy.add(one, now)
+        policy.take(now)
+    assert policy.add(alert("grave"), now)
+    assert policy.ready_at(now) == now
 
 
 @given(histories)

@@ -71,3 +71,14 @@ def test_the_key_of_these_tests_would_be_seen() -> None:
     alert = Alert(at=0, level=AlertLevel.INFO, provider="", title=KEY, detail=KEY)
     notice = composed(Message(items=(Item(alert=alert),), omitted={}), None)
     assert notice.text == REDACTED
+
+
+def test_a_message_of_several_says_how_much_of_it_is_over() -> None:
+    down = Alert(at=0, level=AlertLevel.CRITICAL, provider="a", title="down", detail="")
+    over = Alert(
+        at=0, level=AlertLevel.INFO, provider="a", title="down", detail="", is_recovery=True
+    )
+    both = Message(items=(Item(alert=down), Item(alert=over)), omitted={})
+    assert composed(both, None).title == "aiq [CRITICAL] 2 alerts, 1 critical, 1 recovered"
+    alone = Message(items=(Item(alert=over), Item(alert=over)), omitted={})
+    assert composed(alone, None).title == "aiq [RECOVERED] 2 alerts"

@@ -94,7 +94,7 @@ def test_a_recovery_ends_its_own_title_at_every_level_and_nothing_else() -> None
     assert not policy.add(recovery("slow"), 0)
     assert not policy.add(recovery("drift"), 0)
     assert policy.worst() == {"a": CRITICAL, "b": CRITICAL}
-    assert tell(policy, 0, recovery()) == ["+a:down"]
+    assert tell(policy, 60, recovery()) == ["+a:down"]
     assert policy.worst() == {"b": CRITICAL}
 
 
@@ -113,6 +113,22 @@ def test_the_first_few_go_at_once_and_the_rest_within_the_window() -> None:
     assert policy.take(0) is None
     assert 0 < policy.ready_at(0) <= GROUP_WINDOW_S
     assert told(policy.take(GROUP_WINDOW_S)) == ["d:down", "e:down"]
+
+
+def test_what_is_critical_waits_for_nothing_lesser() -> None:
+    """However much information came first: it, and then warnings, leave room for what is graver."""
+    policy = Alerting()
+    now = 0.0
+    for number in range(9):
+        policy.add(alert(f"now {number}", INFO), now)
+        now = policy.ready_at(now)
+        policy.take(now)
+    policy.add(alert("now here", INFO), now)
+    assert policy.take(now) is None
+    assert tell(policy, now, alert("slow", WARNING)) == ["a:now here", "a:slow"]
+    policy.add(recovery("slow"), now)
+    assert policy.take(now) is None
+    assert tell(policy, now, alert()) == ["+a:slow", "a:down"]
 
 
 def test_the_last_message_does_not_wait() -> None:

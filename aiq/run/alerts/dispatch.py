@@ -186,13 +186,13 @@ class Alerts:
             await asyncio.gather(asking, return_exceptions=True)
 
     async def _rest(self) -> None:
-        """Wait for another alert, or until a message is due."""
+        """Wait for another alert, which may be graver, or until a message is due."""
         now = self._clock.now()
         ready_at = self._policy.ready_at(now)
         if math.isinf(ready_at):
             await self._changed.wait()
         else:
-            await _first(self._clock.sleep(ready_at - now), self._ending.wait())
+            await _first(self._clock.sleep(ready_at - now), self._changed.wait())
 
     def _note_harmlessly(self, sentence: str) -> None:
         self._note(self._redactor.text(sentence))

@@ -93,8 +93,10 @@ class _Writer:
             one.alert.level is AlertLevel.CRITICAL and not one.alert.is_recovery
             for one in message.items
         ) + message.omitted.get(AlertLevel.CRITICAL, 0)
+        recovered = sum(one.alert.is_recovery for one in message.items)
         grave = f", {critical} critical" if critical else ""
-        return f"[{tag}] {message.count} alerts{grave}"
+        over = f", {recovered} recovered" if recovered and not message.is_recovery else ""
+        return f"[{tag}] {message.count} alerts{grave}{over}"
 
     def lines(self, message: Message, explained: Explanation | None) -> Iterator[str]:
         """Yield the text: one alert in full, of several a line each, and the explanation."""
