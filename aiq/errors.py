@@ -9,6 +9,7 @@ The error tree: what ends a command, with which exit status, and what to do next
     ├── DamagedAnswers      1   stored answers are damaged; all else was done
     ├── Unusable            3   no provider can be used; jobs stay pending
     └── StoreError          5   the database cannot be used
+        ├── StoreInUse      5   another run is at work on it
         └── StoreMoved      5   it is no longer where it was, but a copy of it is kept
 
 Failures of a *job* are data (`aiq.model.Outcome`), never exceptions. An error's text says what is
@@ -79,6 +80,10 @@ class StoreError(AiqError):
     """The database cannot be used: locked, damaged, foreign, newer, or out of space."""
 
     exit_code = ExitCode.STORE
+
+
+class StoreInUse(StoreError):
+    """Another run holds the database; this one has not begun."""
 
 
 class StoreMoved(StoreError):

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from aiq.clock import rfc3339
-from aiq.errors import AiqError, Refused, StoreError, UnknownName
+from aiq.errors import AiqError, Refused, StoreError, StoreInUse, UnknownName
 from aiq.run.watch import Watch
 from aiq.store import runs
 from aiq.store.db import Database
@@ -28,7 +28,8 @@ async def owned_database(
 
     Raises:
         UnknownName: there is no such database, and it may not be a new one.
-        StoreError: it cannot be used, another run holds it, or it was lost meanwhile.
+        StoreInUse: another run holds it.
+        StoreError: it cannot be used, or it was lost meanwhile.
     """
     if not may_be_new and not path.exists():  # noqa: ASYNC240 - one look before anything goes on
         hint = "name one with `--db`"
@@ -66,4 +67,4 @@ async def _in_use(path: Path) -> AiqError:
         if run is not None:
             holder = f"a run (pid {run.pid} on {run.host}, since {rfc3339(run.started_at)})"
             hint += ", or stop it with Ctrl-C; `aiq status` shows how far it is"
-    return StoreError(f"database {path} is in use by {holder}", hint=hint)
+    return StoreInUse(f"database {path} is in use by {holder}", hint=hint)

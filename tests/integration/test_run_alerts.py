@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aiq.config import load
-from aiq.errors import ExitCode, Refused
+from aiq.errors import ExitCode, Refused, StoreInUse
 from aiq.model import JobState
 from aiq.run.alerts.run_events import RunEvents
 from aiq.run.alerts.watched import watched
@@ -20,6 +20,7 @@ from aiq.run.observer import Several
 from aiq.run.options import RunOptions
 from aiq.run.result import RunResult
 from aiq.run.session import Session
+from aiq.store.lock import RunLock
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply, Seen
 from tests.support.sessions import Bench, LoopClock, Recorder, at_speed, prompts, provider
@@ -166,6 +167,17 @@ async def test_a_refused_key_is_told_with_what_the_provider_said(tmp_path: Path)
         (None, "stopped"),
     ]
     assert found[0]["detail"] == "auth: bad key"
+
+
+async def test_a_run_on_a_busy_database_tells_nobody(tmp_path: Path) -> None:
+    async with FaultServer() as hook, FaultServer() as a:
+        bench = WatchedBench(tmp_path, a=provider(a))
+        bench.alert(hook)
+        lock = RunLock(bench.database)
+        assert lock.acquire()
+        with lock, pytest.raises(StoreInUse):
+            await bench.run_watched(prompts(2))
+        assert hook.ledger == []
 
 
 async def test_the_budget_is_told_before_and_when_it_is_reached(tmp_path: Path) -> None:

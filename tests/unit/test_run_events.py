@@ -8,7 +8,7 @@ import pytest
 
 from aiq.config import AlertSettings
 from aiq.config.alert_settings import TriageTable
-from aiq.errors import ExitCode, StoreError
+from aiq.errors import ExitCode, StoreError, StoreInUse
 from aiq.model import JobState
 from aiq.policy.alert import Alert, AlertLevel
 from aiq.policy.standing import Condition, Status
@@ -236,3 +236,8 @@ def test_an_error_of_ours_is_told_in_its_own_words(watch: Watch) -> None:
     watch.events.failed(StoreError("the disk is full"))
     assert watch.raised[0].detail == "the disk is full (status 5)"
     assert watch.said() == ["critical :stopped"]
+
+
+def test_a_run_that_found_another_at_work_has_stopped_nothing(watch: Watch) -> None:
+    watch.events.failed(StoreInUse("database x is in use by a run"))
+    assert watch.said() == []

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from aiq.clock import Clock
 from aiq.config import AlertSettings
-from aiq.errors import AiqError, ExitCode, Refused
+from aiq.errors import AiqError, ExitCode, Refused, StoreInUse
 from aiq.model import NANO_PER_USD, JobState
 from aiq.policy.alert import Alert, AlertLevel
 from aiq.policy.standing import Status
@@ -141,8 +141,8 @@ class RunEvents:
                 self._tell(AlertLevel.CRITICAL, STOPPED, f"{why}; {counts} (status {code:d})")
 
     def failed(self, error: Exception) -> None:
-        """Tell of a run that ended in an error, unless it was refused before it began."""
-        if isinstance(error, Refused):
+        """Tell of a run that ended in an error, unless it never began: nothing was stopped."""
+        if isinstance(error, Refused | StoreInUse):
             return
         is_ours = isinstance(error, AiqError)
         why = str(error) if is_ours else f"a bug in aiq ({type(error).__name__})"
