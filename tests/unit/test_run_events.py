@@ -229,7 +229,15 @@ def test_how_a_run_ends(watch: Watch, code: ExitCode, said: str) -> None:
     watch.events.ended(result)
     assert watch.raised[0].detail.startswith("x, y: ")
     assert "2 succeeded, 1 failed, 1,000 left" in watch.raised[0].detail
+    assert "cancelled" not in watch.raised[0].detail
     assert watch.said() == [said]
+
+
+def test_the_end_counts_what_was_cancelled(watch: Watch) -> None:
+    watch.tick()
+    counts = {JobState.SUCCEEDED: 1481, JobState.CANCELLED: 4516}
+    watch.events.ended(RunResult(exit_code=ExitCode.OK, counts=counts))
+    assert watch.raised[0].detail == "1,481 succeeded, 0 failed, 0 left, 4,516 cancelled"
 
 
 def test_an_error_of_ours_is_told_in_its_own_words(watch: Watch) -> None:

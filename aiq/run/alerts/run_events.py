@@ -121,12 +121,7 @@ class RunEvents:
         """Tell how a run ended that came to send anything."""
         if self._last is None:
             return
-        code = result.exit_code
-        left = result.count(JobState.PENDING) + result.count(JobState.RUNNING)
-        counts = (
-            f"{result.count(JobState.SUCCEEDED):,} succeeded,"
-            f" {result.count(JobState.FAILED):,} failed, {left:,} left"
-        )
+        code, counts = result.exit_code, _counts(result)
         why = (result.message or "").partition("\n")[0].removesuffix(":")
         match code:
             case ExitCode.OK | ExitCode.SOME_FAILED:
@@ -239,6 +234,16 @@ class RunEvents:
 
 def _left(snapshot: Snapshot) -> int:
     return snapshot.pending + snapshot.running
+
+
+def _counts(result: RunResult) -> str:
+    left = result.count(JobState.PENDING) + result.count(JobState.RUNNING)
+    cancelled = result.count(JobState.CANCELLED)
+    more = f", {cancelled:,} cancelled" if cancelled else ""
+    return (
+        f"{result.count(JobState.SUCCEEDED):,} succeeded,"
+        f" {result.count(JobState.FAILED):,} failed, {left:,} left{more}"
+    )
 
 
 def _usd(nano: int) -> str:
