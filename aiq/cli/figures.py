@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from aiq.model import NANO_PER_USD
+from aiq.run import money
 
 UNKNOWN = "unknown"
 NONE = "-"
 """Stands where there is nothing to measure."""
+
+usd, nano = money.usd, money.nano
 
 
 class Costs(Protocol):
@@ -20,22 +22,6 @@ class Costs(Protocol):
     maybe_paid: int
     maybe_nano: int
     maybe_unbounded: int
-
-
-def usd(amount: float) -> str:
-    """Write dollars: cents from one dollar on, four digits below, two significant ones at least."""
-    if amount == 0:
-        return "$0"
-    if amount >= 1:
-        return f"${amount:,.2f}"
-    if amount >= 0.001:
-        return f"${amount:.4f}"
-    return f"${amount:.2g}" if amount >= 0.0001 else f"${amount:.9f}".rstrip("0")
-
-
-def nano(amount: int) -> str:
-    """Write nano-dollars as dollars."""
-    return usd(amount / NANO_PER_USD)
 
 
 def cost(costs: Costs) -> str:

@@ -181,14 +181,15 @@ async def test_a_run_on_a_busy_database_tells_nobody(tmp_path: Path) -> None:
 
 
 async def test_the_budget_is_told_before_and_when_it_is_reached(tmp_path: Path) -> None:
-    async with FaultServer() as hook, FaultServer(Reply()) as a:
+    answer = Reply.chat("x", usage=(3, 50), delay_s=0.5)
+    async with FaultServer() as hook, FaultServer(answer) as a:
         bench = WatchedBench(
             tmp_path,
             run={"budget_usd": 0.002, "concurrency": 4},
             a=provider(a, max_tokens=50),
         )
         bench.alert(hook)
-        result = await bench.run_watched(prompts(500))
+        result = await bench.run_watched(prompts(50))
     assert result.exit_code is ExitCode.BUDGET
     found = [one for seen in hook.ledger for one in json.loads(seen.body)["alerts"]]
     assert [one["title"] for one in found] == ["budget nearly reached", "budget reached"]

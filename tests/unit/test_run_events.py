@@ -136,12 +136,50 @@ def test_who_has_room_to_spare(
 
 def test_the_budget_is_near_once(watch: Watch) -> None:
     watch.tick(committed_nano=10**12)
-    watch.tick(budget_nano=10_000_000_000, committed_nano=7_900_000_000)
+    spend(watch, 10, 7.9)
     assert watch.said() == []
     for _ in range(2):
-        watch.tick(budget_nano=10_000_000_000, committed_nano=8_000_000_000)
+        spend(watch, 10, 8)
     assert watch.raised[0].detail == "$8.00 of $10.00 spent, 100 jobs left"
     assert watch.said() == ["warning :budget nearly reached"]
+
+
+def spend(watch: Watch, limit: float, spent: float, **figures: Any) -> None:
+    amounts = {"budget_nano": round(limit * 10**9), "committed_nano": round(spent * 10**9)}
+    watch.tick(**{"in_flight": 4, **amounts, **figures})
+
+
+def test_another_budget_is_told_of_as_the_first_was(watch: Watch) -> None:
+    spend(watch, 10, 8)
+    spend(watch, 20, 8)
+    assert watch.raised[1].detail == "$8.00 of $20.00 spent, 100 jobs left"
+    assert watch.said() == ["warning :budget nearly reached", "recovery :budget nearly reached"]
+    spend(watch, 20, 16)
+    watch.tick(committed_nano=16 * 10**9)
+    assert watch.raised[1].detail == "$16.00 spent, 100 jobs left"
+    assert watch.said() == ["warning :budget nearly reached", "recovery :budget nearly reached"]
+
+
+def test_a_worst_case_in_flight_counts_but_not_all_of_them(watch: Watch) -> None:
+    spend(watch, 10, 5.9, reserved_nano=8 * 10**9)
+    assert watch.said() == []
+    spend(watch, 10, 6, reserved_nano=8 * 10**9)
+    assert watch.raised[0].detail == (
+        "$6.00 of $10.00 spent, $8.00 set aside for what is in flight, 100 jobs left"
+    )
+    assert watch.said() == ["warning :budget nearly reached"]
+
+
+def test_a_budget_that_lets_nothing_be_sent_is_not_nearly_reached(watch: Watch) -> None:
+    spend(watch, 0.15, 0.1785, in_flight=0)
+    spend(watch, 0.15, 0.1785)
+    spend(watch, 10, 9, in_flight=0)
+    assert watch.said() == []
+
+
+def test_amounts_are_as_on_the_terminal(watch: Watch) -> None:
+    spend(watch, 0.0000001, 0.00000009)
+    assert watch.raised[0].detail == "$0.00000009 of $0.0000001 spent, 100 jobs left"
 
 
 def test_many_errors_are_told_and_that_they_are_over(watch: Watch) -> None:

@@ -14,9 +14,10 @@ from typing import NamedTuple
 from aiq.clock import Clock
 from aiq.config import AlertSettings
 from aiq.errors import AiqError, ExitCode, Refused, StoreInUse
-from aiq.model import NANO_PER_USD, JobState
+from aiq.model import JobState
 from aiq.policy.alert import Alert, AlertLevel
 from aiq.policy.standing import Status
+from aiq.run import money
 from aiq.run.board import ProviderView, Snapshot
 from aiq.run.ingest import IngestReport
 from aiq.run.observer import Plan
@@ -68,7 +69,8 @@ class RunEvents:
         self._down: dict[str, float] = {}
         """Since when each provider that is down has been so."""
         self._disabled: set[str] = set()
-        self._is_near = False
+        self._near_of: int | None = None
+        """The budget that was told of as nearly reached."""
         self._samples: deque[_Sample] = deque(maxlen=round(SPAN_S / STEP_S) + 1)
         self._has_errors = False
         self._settled = -1
@@ -162,12 +164,21 @@ class RunEvents:
             self._recover(DOWN, f"it answers again after {lasted}", provider=one.name)
 
     def _look_at_budget(self, snapshot: Snapshot) -> None:
+        """
+        Tell once of each budget; where another one was set that is far from reached, it is over.
+
+        One that lets nothing more be sent is not nearly reached: the end of the run tells of it.
+        """
         limit = snapshot.budget_nano
-        if limit is None or self._is_near or snapshot.committed_nano < NEAR * limit:
+        if limit == self._near_of:
             return
-        self._is_near = True
-        spent = f"{_usd(snapshot.committed_nano)} of {_usd(limit)}"
-        self._tell(AlertLevel.WARNING, BUDGET_NEAR, f"{spent} spent, {_left(snapshot):,} jobs left")
+        is_near = _is_near(snapshot)
+        if is_near and snapshot.in_flight and snapshot.committed_nano < (limit or 0):
+            self._near_of = limit
+            self._tell(AlertLevel.WARNING, BUDGET_NEAR, _spent(snapshot))
+        elif self._near_of is not None and not is_near:
+            self._near_of = None
+            self._recover(BUDGET_NEAR, _spent(snapshot))
 
     def _look_at_errors(self, snapshot: Snapshot, now: float) -> None:
         """Compare with what stood there `SPAN_S` ago, or at the beginning."""
@@ -246,10 +257,24 @@ def _counts(result: RunResult) -> str:
     )
 
 
-def _usd(nano: int) -> str:
-    """Return an amount to the cent, or where it is small as far as it says something."""
-    digits = 2 if nano >= NANO_PER_USD else 4
-    return f"${nano / NANO_PER_USD:,.{digits}f}"
+def _is_near(snapshot: Snapshot) -> bool:
+    """
+    Whether so much is spent, or would be if one request in flight cost its worst case.
+
+    Without that one a budget of few worst cases would be reached before it was nearly so. With all
+    that is in flight it would be near from the first second on, and most of that comes back.
+    """
+    if snapshot.budget_nano is None:
+        return False
+    worst = snapshot.reserved_nano // max(snapshot.in_flight, 1)
+    return snapshot.committed_nano + worst >= NEAR * snapshot.budget_nano
+
+
+def _spent(snapshot: Snapshot) -> str:
+    limit, reserved = snapshot.budget_nano, snapshot.reserved_nano
+    of = "" if limit is None else f" of {money.nano(limit)}"
+    more = f", {money.nano(reserved)} set aside for what is in flight" if reserved else ""
+    return f"{money.nano(snapshot.committed_nano)}{of} spent{more}, {_left(snapshot):,} jobs left"
 
 
 def _span(seconds: float) -> str:
