@@ -16,6 +16,7 @@ from aiq.clock import Clock
 from aiq.model import Billed, JobState, Kind, LedgerRow
 from aiq.policy.budget import Budget
 from aiq.policy.standing import Condition
+from aiq.policy.switch import Switch
 from aiq.run.fleet import Fleet
 from aiq.run.report import Ledger, RateMeter, Tally
 from aiq.run.settlement import REFUSED, TRUNCATED, Memo
@@ -41,6 +42,8 @@ class ProviderView(msgspec.Struct, frozen=True, kw_only=True):
     tally: Tally
     is_shut: bool = False
     """Whether a breaker of it is open, or only on trial."""
+    switch: Switch = Switch.ON
+    """Whether an operator lets it be asked."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,6 +210,7 @@ class Board:
                     name=name,
                     condition=condition,
                     is_shut=provider.standing.is_shut,
+                    switch=provider.standing.switch,
                     next_try_s=None if condition.until is None else condition.until - now,
                     in_flight=provider.standing.in_flight,
                     limit=provider.standing.limit,

@@ -14,6 +14,7 @@ import pytest
 from aiq.config import load
 from aiq.errors import ExitCode, Refused, StoreInUse
 from aiq.model import JobState
+from aiq.policy.control import Disable, Enable
 from aiq.run.alerts.run_events import RunEvents
 from aiq.run.alerts.watched import watched
 from aiq.run.observer import Several
@@ -21,6 +22,7 @@ from aiq.run.options import RunOptions
 from aiq.run.result import RunResult
 from aiq.run.session import Session
 from aiq.store.lock import RunLock
+from tests.support import operating
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply, Seen
 from tests.support.sessions import Bench, LoopClock, Recorder, at_speed, prompts, provider
@@ -167,6 +169,30 @@ async def test_a_refused_key_is_told_with_what_the_provider_said(tmp_path: Path)
         (None, "stopped"),
     ]
     assert found[0]["detail"] == "auth: bad key"
+
+
+async def test_what_an_operator_does_is_told_as_such_and_a_bad_key_after_it_as_critical(
+    tmp_path: Path,
+) -> None:
+    patient = Patient()
+    async with FaultServer() as hook, FaultServer(patient) as a:
+        bench = WatchedBench(tmp_path, a=provider(a))
+        bench.alert(hook)
+        running = asyncio.create_task(bench.run_watched(prompts(1000)))
+        await a.seen(5)
+        await operating.told(bench, Disable("a"))
+        await hook.answered(1)
+        await operating.told(bench, Enable("a"))
+        await hook.answered(2)
+        patient.reply = Reply.error(401, message="bad key")
+        await running
+    found = [one for seen in hook.ledger for one in json.loads(seen.body)["alerts"]]
+    assert [(one["level"], one["title"], one["is_recovery"]) for one in found] == [
+        ("info", "switched off", False),
+        ("info", "switched off", True),
+        ("critical", "disabled", False),
+        ("critical", "stopped", False),
+    ]
 
 
 async def test_a_run_on_a_busy_database_tells_nobody(tmp_path: Path) -> None:

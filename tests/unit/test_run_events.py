@@ -12,6 +12,7 @@ from aiq.errors import ExitCode, StoreError, StoreInUse
 from aiq.model import JobState
 from aiq.policy.alert import Alert, AlertLevel
 from aiq.policy.standing import Condition, Status
+from aiq.policy.switch import Switch
 from aiq.run.alerts.run_events import LEAST_REQUESTS, SPAN_S, RunEvents
 from aiq.run.board import ProviderView, Snapshot
 from aiq.run.observer import Plan
@@ -58,16 +59,29 @@ def watch(clock: FakeClock) -> Watch:
     return Watch(clock)
 
 
-def view(status: Status, reason: str | None = None, *, is_shut: bool = False) -> ProviderView:
+def view(
+    status: Status,
+    reason: str | None = None,
+    *,
+    is_shut: bool = False,
+    answers: int = 0,
+    switch: Switch = Switch.ON,
+) -> ProviderView:
+    tally = Tally()
+    tally.succeeded = answers
     return ProviderView(
         name="a",
         condition=Condition(status, reason),
         next_try_s=None,
         in_flight=0,
         limit=1,
-        tally=Tally(),
+        tally=tally,
         is_shut=is_shut,
+        switch=switch,
     )
+
+
+OFF = view(Status.DISABLED, "by you", switch=Switch.OFF)
 
 
 def snapshot(*providers: ProviderView, requests: int = 0, errors: int = 0, **figures: Any) -> Any:
@@ -100,12 +114,24 @@ def test_a_provider_is_down_until_its_breaker_is_closed(watch: Watch) -> None:
     watch.tick(view(Status.UNHEALTHY, "open", is_shut=True))
     watch.tick(view(Status.UNHEALTHY, "open", is_shut=True))
     assert watch.said() == ["critical a:down"]
-    watch.tick(view(Status.DEGRADED, "half-open", is_shut=True))
-    watch.tick(view(Status.UNHEALTHY, "open", is_shut=True))
+    watch.tick(view(Status.DEGRADED, "half-open", is_shut=True, answers=1))
+    watch.tick(view(Status.UNHEALTHY, "open", is_shut=True, answers=1))
     assert watch.said() == []
     watch.clock.jump(7300)
-    watch.tick(view(Status.DEGRADED, "slow"), pending=0)
+    watch.tick(view(Status.DEGRADED, "slow", answers=2), pending=0)
     assert watch.raised[0].detail == "it answers again after 2 h 1 min"
+    assert watch.said() == ["recovery a:down"]
+
+
+def test_a_breaker_that_an_operator_closed_is_no_recovery(watch: Watch) -> None:
+    """Nothing has answered since it was last seen open; an answer that came before is none."""
+    watch.tick(view(Status.UNHEALTHY, "open", is_shut=True, answers=6))
+    watch.tick(view(Status.UNHEALTHY, "open", is_shut=True, answers=7))
+    watch.tick(view(Status.UNKNOWN, answers=7))
+    watch.tick(view(Status.UNHEALTHY, "open", is_shut=True, answers=7))
+    assert watch.said() == ["critical a:down"]
+    watch.tick(view(Status.UNKNOWN, answers=7))
+    watch.tick(view(Status.HEALTHY, answers=8))
     assert watch.said() == ["recovery a:down"]
 
 
@@ -114,6 +140,41 @@ def test_a_provider_that_is_out_is_told_once(watch: Watch) -> None:
         watch.tick(view(Status.DISABLED, "auth: no"))
     assert watch.raised[0].detail == "auth: no"
     assert watch.said() == ["critical a:disabled"]
+
+
+def test_what_was_reset_may_be_disabled_again(watch: Watch) -> None:
+    """A cooldown only hides why it is out."""
+    watch.tick(view(Status.DISABLED, "auth: no"))
+    watch.tick(view(Status.DEGRADED, "rate limited"))
+    watch.tick(view(Status.DISABLED, "auth: no"))
+    assert watch.said() == ["critical a:disabled"]
+    watch.tick(view(Status.UNKNOWN))
+    assert watch.raised[0].detail == "it is asked again"
+    watch.tick(view(Status.DISABLED, "out_of_credit: no"))
+    assert watch.said() == ["recovery a:disabled", "critical a:disabled"]
+
+
+@pytest.mark.parametrize(
+    ("switch", "by"),
+    [
+        (Switch.OFF, "by an operator"),
+        (Switch.LEFT_OFF, "by an operator, in an earlier run"),
+    ],
+)
+def test_what_an_operator_does_is_no_alarm_and_hides_none(
+    watch: Watch, switch: Switch, by: str
+) -> None:
+    for _ in range(2):
+        watch.tick(view(Status.DISABLED, "by you", switch=switch))
+    assert watch.raised[0].detail == by
+    assert watch.said() == ["info a:switched off"]
+    watch.tick(view(Status.HEALTHY))
+    assert watch.said() == ["recovery a:switched off"]
+    watch.tick(view(Status.DISABLED, "auth: no"))
+    assert watch.said() == ["critical a:disabled"]
+    watch.tick(view(Status.DISABLED, "by you", switch=switch))
+    watch.tick(view(Status.DISABLED, "auth: no"))
+    assert watch.said() == ["info a:switched off", "recovery a:switched off"]
 
 
 @pytest.mark.parametrize(
@@ -234,14 +295,46 @@ def test_a_run_in_which_nothing_moves_has_stalled(watch: Watch) -> None:
     assert watch.said() == ["recovery :stalled"]
 
 
-@pytest.mark.parametrize("figures", [{"pending": 0}, {"is_draining": True}, {"is_paused": True}])
-def test_a_run_that_has_nothing_left_to_do_or_is_paused_has_not_stalled(
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"pending": 0},
+        {"is_draining": True},
+        {"is_paused": True},
+        {"providers": (OFF, view(Status.DISABLED, "auth: no"))},
+    ],
+)
+def test_a_run_that_has_nothing_left_to_do_or_is_held_up_has_not_stalled(
     watch: Watch, figures: dict[str, Any]
 ) -> None:
+    """And the time in which it was held up counts for nothing."""
     watch.tick(**figures)
     watch.clock.jump(1000)
     watch.tick(**figures)
-    assert watch.said() == []
+    watch.clock.jump(59)
+    watch.tick()
+    assert "critical :stalled" not in watch.said()
+
+
+def test_a_stall_names_what_stands_in_the_way(watch: Watch) -> None:
+    providers = (OFF, view(Status.UNHEALTHY, "open", is_shut=True))
+    watch.tick(*providers)
+    watch.clock.jump(60)
+    watch.tick(*providers, in_flight=2, last_error="a: connect: long ago")
+    assert watch.raised[-1].detail == (
+        "nothing was settled for 60 s while 100 jobs wait; a: switched off by an operator; a: open;"
+        " 2 in flight are not answered"
+    )
+
+
+def test_a_stall_is_not_over_because_somebody_pauses(watch: Watch) -> None:
+    watch.tick()
+    watch.clock.jump(60)
+    watch.tick()
+    watch.tick(is_paused=True)
+    assert watch.said() == ["critical :stalled"]
+    watch.tick(pending=0)
+    assert watch.raised[0].detail == "no job waits any more after 60 s"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ Alerts: somebody is told, in the right place, once, and nothing waits for it.
     triage      a short explanation, asked of a provider that is not sick
     opening     all of it from settings
     run_events  what a run tells of
+    provider_events   what it tells of each of its providers
     watched     a run with its alerts
 
 What becomes a message, and when, is `aiq.policy.alerting`.

@@ -2,7 +2,7 @@
 What a run tells of, seen in the snapshots that its view gets four times a second.
 
 Nothing is added to what a job costs. Titles are without figures, and a recovery has the title of
-what it ends.
+what it ends. What single providers do is told by `provider_events`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from aiq.errors import AiqError, ExitCode, Refused, StoreInUse
 from aiq.model import JobState
 from aiq.policy.alert import Alert, AlertLevel
 from aiq.policy.standing import Status
+from aiq.policy.switch import Switch
 from aiq.run import money
-from aiq.run.board import ProviderView, Snapshot
+from aiq.run.alerts.provider_events import ProviderEvents, span, why_unfit
+from aiq.run.board import Snapshot
 from aiq.run.ingest import IngestReport
 from aiq.run.observer import Plan
 from aiq.run.result import RunResult
 
-DOWN = "down"
-DISABLED = "disabled"
 BUDGET_NEAR = "budget nearly reached"
 BUDGET_REACHED = "budget reached"
 ERRORS = "many errors"
@@ -66,9 +66,7 @@ class RunEvents:
         self._settings = settings
         self._clock = clock
         self._batches = ""
-        self._down: dict[str, float] = {}
-        """Since when each provider that is down has been so."""
-        self._disabled: set[str] = set()
+        self._providers = ProviderEvents(raise_alert, clock)
         self._near_of: int | None = None
         """The budget that was told of as nearly reached."""
         self._samples: deque[_Sample] = deque(maxlen=round(SPAN_S / STEP_S) + 1)
@@ -99,7 +97,7 @@ class RunEvents:
         now = self._clock.now()
         self._last = snapshot
         for one in snapshot.providers:
-            self._look_at(one, now)
+            self._providers.look_at(one)
         self._look_at_budget(snapshot)
         self._look_at_errors(snapshot, now)
         self._look_for_stall(snapshot, now)
@@ -110,12 +108,7 @@ class RunEvents:
     def unwell(self) -> list[str]:
         """Return the providers that have no room to spare: broken, slow, or at a limit."""
         views = self._last.providers if self._last is not None else ()
-        fit = (Status.HEALTHY, Status.UNKNOWN)
-        return [
-            one.name
-            for one in views
-            if one.condition.status not in fit or one.condition.reason is not None
-        ]
+        return [one.name for one in views if why_unfit(one) is not None]
 
     # How a run ends
 
@@ -148,21 +141,6 @@ class RunEvents:
 
     # Looking
 
-    def _look_at(self, one: ProviderView, now: float) -> None:
-        """A provider is down when its breaker opens, and back when it is closed again."""
-        status, reason = one.condition.status, one.condition.reason or ""
-        if status is Status.DISABLED:
-            if one.name not in self._disabled:
-                self._disabled.add(one.name)
-                self._tell(AlertLevel.CRITICAL, DISABLED, reason, provider=one.name)
-        elif status is Status.UNHEALTHY:
-            if one.name not in self._down:
-                self._down[one.name] = now
-                self._tell(AlertLevel.CRITICAL, DOWN, reason, provider=one.name)
-        elif one.name in self._down and not one.is_shut:
-            lasted = _span(now - self._down.pop(one.name))
-            self._recover(DOWN, f"it answers again after {lasted}", provider=one.name)
-
     def _look_at_budget(self, snapshot: Snapshot) -> None:
         """
         Tell once of each budget; where another one was set that is far from reached, it is over.
@@ -191,7 +169,7 @@ class RunEvents:
         if requests < LEAST_REQUESTS:
             return
         share, limit = errors / requests, self._settings.error_share
-        said = f"{share:.0%} of {requests:,} requests in {_span(now - samples[0].at)}"
+        said = f"{share:.0%} of {requests:,} requests in {span(now - samples[0].at)}"
         if share >= limit and not self._has_errors:
             self._has_errors = True
             last = f"; the last: {snapshot.last_error}" if snapshot.last_error else ""
@@ -201,46 +179,43 @@ class RunEvents:
             self._recover(ERRORS, said)
 
     def _look_for_stall(self, snapshot: Snapshot, now: float) -> None:
-        settled = snapshot.tally.requests + snapshot.failed
-        left = _left(snapshot)
-        is_meant = snapshot.is_draining or snapshot.is_paused
-        if settled != self._settled or not left or is_meant:
+        """What an operator holds up has not stalled; what had before goes on with what settles."""
+        settled, left = snapshot.tally.requests + snapshot.failed, _left(snapshot)
+        waited = span(now - self._moved_at)
+        if settled != self._settled or not left:
             if self._is_stalled:
                 self._is_stalled = False
-                self._recover(STALLED, f"it goes on after {_span(now - self._moved_at)}")
+                how = "it goes on" if left else "no job waits any more"
+                self._recover(STALLED, f"{how} after {waited}")
             self._settled, self._moved_at = settled, now
-        elif not self._is_stalled and now - self._moved_at >= self._settings.stall_s:
+        elif self._is_stalled:
+            return
+        elif _is_held_up(snapshot):
+            self._moved_at = now
+        elif now - self._moved_at >= self._settings.stall_s:
             self._is_stalled = True
-            waited = _span(now - self._moved_at)
-            last = f"; the last error: {snapshot.last_error}" if snapshot.last_error else ""
-            said = f"nothing was settled for {waited} while {left:,} jobs wait{last}"
-            self._tell(AlertLevel.CRITICAL, STALLED, said)
+            said = f"nothing was settled for {waited} while {left:,} jobs wait"
+            self._tell(AlertLevel.CRITICAL, STALLED, said + _why_stalled(snapshot))
 
     # Telling
 
     def _tell(
-        self,
-        level: AlertLevel,
-        title: str,
-        detail: str,
-        *,
-        provider: str = "",
-        is_recovery: bool = False,
+        self, level: AlertLevel, title: str, detail: str, *, is_recovery: bool = False
     ) -> None:
-        batches = f"{self._batches}: " if self._batches and not provider else ""
+        batches = f"{self._batches}: " if self._batches else ""
         self._raise(
             Alert(
                 at=self._clock.utc_us() / 1e6,
                 level=level,
-                provider=provider,
+                provider="",
                 title=title,
                 detail=f"{batches}{detail}",
                 is_recovery=is_recovery,
             )
         )
 
-    def _recover(self, title: str, detail: str, *, provider: str = "") -> None:
-        self._tell(AlertLevel.INFO, title, detail, provider=provider, is_recovery=True)
+    def _recover(self, title: str, detail: str) -> None:
+        self._tell(AlertLevel.INFO, title, detail, is_recovery=True)
 
 
 def _left(snapshot: Snapshot) -> int:
@@ -277,9 +252,20 @@ def _spent(snapshot: Snapshot) -> str:
     return f"{money.nano(snapshot.committed_nano)}{of} spent{more}, {_left(snapshot):,} jobs left"
 
 
-def _span(seconds: float) -> str:
-    """Return a duration for people."""
-    whole = max(0, round(seconds))
-    if whole < 120:
-        return f"{whole} s"
-    return f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h {whole // 60 % 60} min"
+def _is_held_up(snapshot: Snapshot) -> bool:
+    """Whether a person keeps the run from sending, who is there to let it go on."""
+    views = snapshot.providers
+    is_off = any(one.switch is Switch.OFF for one in views) and all(
+        one.condition.status is Status.DISABLED for one in views
+    )
+    return snapshot.is_draining or snapshot.is_paused or is_off
+
+
+def _why_stalled(snapshot: Snapshot) -> str:
+    """Name what stands in the way now; where nothing is known of that, what went wrong last."""
+    reasons = [why for one in snapshot.providers if (why := why_unfit(one)) is not None]
+    if snapshot.in_flight:
+        reasons.append(f"{snapshot.in_flight:,} in flight are not answered")
+    if not reasons and snapshot.last_error:
+        reasons.append(f"the last error: {snapshot.last_error}")
+    return "".join(f"; {reason}" for reason in reasons)
