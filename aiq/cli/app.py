@@ -110,7 +110,7 @@ def retry_failed(options: RetryOptions, failure: Failure) -> int:
 
     The attempts already made stay in the ledger; the jobs start with a clean count. Beside a run it
     only puts them back, and the run takes those that are its own. `--kind cancelled` puts back what
-    was cancelled.
+    was cancelled, with `--job` single jobs of it.
     """
     from aiq.cli.work import retry_jobs
 

@@ -11,12 +11,15 @@ from rich.text import Text
 
 from aiq.cli import streams
 from aiq.cli.control_options import CancelOptions
-from aiq.cli.followup import retry_cancelled_command
+from aiq.cli.followup import placed, put_back_commands
 from aiq.cli.text import visible
 from aiq.errors import ExitCode
 from aiq.run.cancelling import Cancelled, cancel
 from aiq.run.operator import ask
 from aiq.run.protocol import CancelJobs
+
+UNDO_LENGTH = 500
+"""Characters of commands to undo it that a person may want to see."""
 
 NAMES_BYTES = 32 * 1024
 """Of the names in one order to a run, which takes no line of any length."""
@@ -31,10 +34,24 @@ def cancel_jobs(options: CancelOptions) -> int:
         streams.write_json(msgspec.to_builtins(found))
         return ExitCode.OK
     streams.talk([Text(visible(str(found), 1000))])
-    if found.cancelled:
-        undo = visible(retry_cancelled_command(options), 1000)
-        streams.talk([Text.assemble(("undo     ", "dim"), (undo, "cyan"))])
+    streams.talk(_way_back(options, found))
     return ExitCode.OK
+
+
+def _way_back(options: CancelOptions, found: Cancelled) -> list[Text]:
+    """Say how to undo it, where that is a command that puts back just what was cancelled now."""
+    if not found.cancelled:
+        return []
+    commands = put_back_commands(
+        options,
+        batches=found.batches,
+        jobs=[name for name in options.names if name not in found.batches],
+        of=options.batch,
+    )
+    if found.before or sum(map(len, commands)) > UNDO_LENGTH:
+        note = "`aiq retry-failed --kind cancelled --no-run` puts back all that was ever cancelled"
+        return [Text(placed(note, options), "dim")]
+    return [Text.assemble(("undo     ", "dim"), (visible(one, 1000), "cyan")) for one in commands]
 
 
 def _note(sentence: str) -> None:
@@ -71,4 +88,5 @@ def _sum(one: Cancelled, other: Cancelled) -> Cancelled:
         in_flight=one.in_flight + other.in_flight,
         ended=one.ended + other.ended,
         before=one.before + other.before,
+        batches=one.batches + other.batches,
     )

@@ -90,9 +90,17 @@ def enable_command(options: WorkOptions, provider: str) -> str:
     return shlex.join(["aiq", "ctl", *words])
 
 
-def retry_cancelled_command(options: object) -> str:
-    """Return the command that puts back what was cancelled, of all batches."""
-    return shlex.join(["aiq", "retry-failed", "--kind", "cancelled", *_words(options, ["db"])])
+def put_back_commands(
+    options: object, *, batches: Sequence[str], jobs: Sequence[str], of: str | None = None
+) -> list[str]:
+    """Return the commands that put back what was cancelled of batches, and jobs of `of`."""
+    which = ["--kind", "cancelled"]
+    rest = ["--no-run", *_words(options, ["db"])]
+    commands = [_command("retry-failed", [batch], [*which, *rest]) for batch in batches]
+    if jobs:
+        ids = [word for job in jobs for word in ("--job", job)]
+        commands.append(_command("retry-failed", [of] if of else [], [*which, *ids, *rest]))
+    return commands
 
 
 def _command(name: str, batches: Sequence[str], words: Sequence[str]) -> str:

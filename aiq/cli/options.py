@@ -225,6 +225,10 @@ class RetryOptions(WorkOptions):
         list[str] | None,
         typer.Option("--except", metavar="KIND", help="Not jobs that failed so; repeatable."),
     ] = None
+    job: Annotated[
+        list[str] | None,
+        typer.Option("--job", metavar="ID", help="Only the job of this id; repeatable."),
+    ] = None
     no_run: Annotated[bool, typer.Option("--no-run", help="Only put them back.")] = False
 
 

@@ -8,10 +8,11 @@ import os
 import msgspec
 from rich.text import Text
 
-from aiq.cli import streams
+from aiq.cli import figures, streams
 from aiq.cli.options import RetryOptions, WorkOptions
 from aiq.cli.text import visible
 from aiq.errors import Refused
+from aiq.model import DAMAGED, JobState
 from aiq.run.operator import ask
 from aiq.run.options import Requeue
 from aiq.run.protocol import Requeued, RequeueJobs, Status
@@ -35,7 +36,7 @@ def beside_run(options: RetryOptions, requeue: Requeue) -> bool:
             f" without {', '.join(given)}",
             hint="leave that out, or wait until the run has ended",
         )
-    order = RequeueJobs(requeue.batch, requeue.kinds, requeue.except_kinds)
+    order = RequeueJobs(requeue.batch, requeue.kinds, requeue.except_kinds, requeue.jobs)
     reply = ask(options.db, order, os.environ)
     if reply is None:
         return False
@@ -45,6 +46,17 @@ def beside_run(options: RetryOptions, requeue: Requeue) -> bool:
     elif not options.quiet:
         streams.talk([Text(visible(str(requeued), 1000))])
     return True
+
+
+def put_back(requeue: Requeue, count: int) -> str | None:
+    """Say how many jobs were put back, where that is all that was done; else None."""
+    kinds = set(requeue.kinds or ())
+    noun = "job" if kinds & {DAMAGED, JobState.CANCELLED.value} else "failed job"
+    noun = "cancelled job" if kinds == {JobState.CANCELLED.value} else noun
+    if not count:
+        is_part = requeue.kinds or requeue.except_kinds or requeue.jobs
+        return f"no {noun}{' of those asked for' if is_part else ''} is left to put back"
+    return None if requeue.run_them else f"{figures.plural(count, noun)} put back"
 
 
 def _meant_for_a_run(options: RetryOptions) -> list[str]:

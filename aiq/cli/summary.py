@@ -10,6 +10,7 @@ from aiq.cli import figures
 from aiq.cli.announcements import bad_lines, batch_names
 from aiq.cli.ledger import failures, figures_table, latency_table, stacked
 from aiq.cli.text import visible
+from aiq.errors import ExitCode
 from aiq.model import JobState
 from aiq.run.result import RunResult
 
@@ -41,6 +42,13 @@ def steps(commands: Mapping[str, str]) -> list[Text]:
         Text.assemble((f"{what:<{width}} ", "dim"), (visible(how, 1000), "cyan"))
         for what, how in commands.items()
     ]
+
+
+def about_budget(result: RunResult) -> list[Text]:
+    """Say what the higher budget is that the command to resume names."""
+    if result.resume is None or result.exit_code is not ExitCode.BUDGET:
+        return []
+    return [Text("(its --budget is about what the rest needs, with all that was spent)", "dim")]
 
 
 def headline(result: RunResult) -> Text:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from aiq.cli import figures, streams
+from aiq.cli import streams
 from aiq.cli.announcements import bad_lines
 from aiq.cli.failure import Failure
 from aiq.cli.followup import (
@@ -25,9 +25,9 @@ from aiq.cli.followup import (
 from aiq.cli.options import RetryOptions, RunOptions, WorkOptions
 from aiq.cli.plain import LineView, NotesView, SilentView, state_line
 from aiq.cli.progress import LiveView
-from aiq.cli.requeue import beside_run
+from aiq.cli.requeue import beside_run, put_back
 from aiq.cli.results import ResultFile
-from aiq.cli.summary import headline, obstacles, steps, summary
+from aiq.cli.summary import about_budget, headline, obstacles, steps, summary
 from aiq.cli.text import visible
 from aiq.cli.values import kinds, model_name, parameters
 from aiq.clock import Clock
@@ -68,6 +68,7 @@ def retry_jobs(options: RetryOptions, failure: Failure) -> int:
         batch=options.batch,
         kinds=kinds("--kind", options.kind) if options.kind else None,
         except_kinds=kinds("--except", options.except_ or ()),
+        jobs=tuple(options.job or ()),
         run_them=not options.no_run,
     )
     if beside_run(options, requeue):
@@ -219,21 +220,19 @@ class _Work:
         if self._options.quiet:
             resume = {"resume": result.resume} if result.resume else {}
             is_success = result.exit_code is ExitCode.OK
-            return [] if is_success else [headline(result), *obstacles(result), *steps(resume)]
+            last = [*steps(resume), *about_budget(result)]
+            return [] if is_success else [headline(result), *obstacles(result), *last]
         if self._asked.dry_run and result.message is None:
             report = result.ingest
             bad = bad_lines(report.invalid_shown, report.invalid) if report.invalid else []
             return [*bad, Text("dry run: nothing was sent")]
-        if self._asked.requeue is not None and result.message is None:
-            if not result.requeued:
-                requeue = self._asked.requeue
-                of = " of the kinds asked for" if requeue.kinds or requeue.except_kinds else ""
-                return [Text(f"no failed job{of} is left to put back")]
-            if not self._asked.requeue.run_them:
-                jobs = figures.plural(result.requeued, "failed job")
-                return [Text(f"{jobs} put back"), *steps({"run": resume_command(self._options)})]
+        requeue = self._asked.requeue if result.message is None else None
+        if requeue is not None and (said := put_back(requeue, result.requeued)) is not None:
+            run = {"run": resume_command(self._options)} if result.requeued else {}
+            return [Text(said), *steps(run)]
         width = streams.console(sys.stderr).width
         lines = summary(result, width=width, next_steps=self._next_steps(result))
+        lines += about_budget(result)
         return [Text(), *lines] if result.ledger.total.requests else lines
 
     def _next_steps(self, result: RunResult) -> dict[str, str]:

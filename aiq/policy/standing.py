@@ -118,17 +118,17 @@ class Standing:
         self.refused_models: dict[str, RefusedModel] = {}
         self.channels: dict[str, Channel] = {}
         self._breaker = breaker or BreakerSettings()
-        self._openings: dict[str, int] = {}
+        self.openings: dict[str, int] = {}
         self._doubts: dict[str, list[int]] = {}
 
     def remember(self, openings: dict[str, int]) -> None:
         """Take up how often breakers had opened in earlier runs, of models not yet asked for."""
-        self._openings = openings
+        self.openings = openings
 
     def channel(self, model: str) -> Channel:
         """Return the channel of a model, the same one every time."""
         if model not in self.channels:
-            openings = self._openings.get(model, 0)
+            openings = self.openings.get(model, 0)
             channel = self.channels[model] = Channel(self._breaker, openings=openings)
             channel.breaker.limit_in_flight(self.max_in_flight)
         return self.channels[model]
@@ -258,6 +258,7 @@ class Standing:
         self.answered = False
         self.refused_models.clear()
         self._doubts.clear()
+        self.openings = {}
         for channel in self.channels.values():
             channel.breaker.start_over()
             channel.slowness = Slowness(self._breaker)

@@ -169,12 +169,12 @@ class Aftermath:
         if never.kind is not None:
             self._writer.submit(Reject(job.id, never.kind.value, never.message))
             return
-        self._halt.stuck += 1
+        self._halt.given_up.add(job.id)
         self._halt.refusal = _why_unusable(job, never) or self._halt.refusal
 
-    def leave_unbounded(self, candidate: Candidate) -> None:
+    def leave_unbounded(self, job: Job, candidate: Candidate) -> None:
         """Leave a job pending whose worst case at the candidate nobody knows: others go on."""
-        self._halt.stuck += 1
+        self._halt.given_up.add(job.id)
         self._halt.refusal = (
             f"a budget cannot bound a request for `{candidate.model}` to {candidate.provider}: it"
             " has no known price, no cap on its output, or refers to more than it holds"

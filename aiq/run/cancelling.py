@@ -27,17 +27,24 @@ class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
     """They had succeeded or failed before, and stay so."""
     before: int = 0
     """They were cancelled before."""
+    batches: tuple[str, ...] = ()
+    """The names that were those of batches."""
 
     def __str__(self) -> str:
         """Say what was cancelled and what was not."""
         parts = [f"{self.cancelled:,} job{'' if self.cancelled == 1 else 's'} cancelled"]
         if self.in_flight:
-            parts.append(f"{self.in_flight:,} in flight finish")
+            parts.append(f"{self.in_flight:,} in flight finish{_es(self.in_flight)}")
         if self.ended:
             parts.append(f"{self.ended:,} had ended already")
         if self.before:
-            parts.append(f"{self.before:,} were cancelled before")
+            verb = "was" if self.before == 1 else "were"
+            parts.append(f"{self.before:,} {verb} cancelled before")
         return ", ".join(parts)
+
+
+def _es(count: int) -> str:
+    return "es" if count == 1 else ""
 
 
 async def find(database: Database, names: Sequence[str], batch: str | None) -> Targets:
@@ -47,12 +54,12 @@ async def find(database: Database, names: Sequence[str], batch: str | None) -> T
     Raises:
         UnknownName: one means nothing, or several jobs.
     """
-    whole: list[int] = []
+    whole: dict[int, str] = {}
     jobs: list[int] = []
     for name in names:
         named = None if batch is not None else await batches.batch_named(database, name)
         if named is not None:
-            whole.append(named.id)
+            whole[named.id] = name
             continue
         try:
             jobs.append((await find_job(database, name, batch)).id)
@@ -63,16 +70,17 @@ async def find(database: Database, names: Sequence[str], batch: str | None) -> T
                 f"there is no batch and no job `{name}`",
                 hint="`aiq status` lists the batches, `aiq export` ids of finished jobs",
             ) from None
-    return Targets(batches=tuple(whole), jobs=tuple(jobs))
+    return Targets(batches=tuple(whole), jobs=tuple(jobs), batch_names=tuple(whole.values()))
 
 
-def counted(states: dict[JobState, int], moved: int) -> Cancelled:
+def counted(states: dict[JobState, int], moved: int, targets: Targets) -> Cancelled:
     """Return what became of jobs that now are in these states, `moved` of them just now."""
     return Cancelled(
         cancelled=moved,
         in_flight=states.get(JobState.RUNNING, 0),
         ended=states.get(JobState.SUCCEEDED, 0) + states.get(JobState.FAILED, 0),
         before=states.get(JobState.CANCELLED, 0) - moved,
+        batches=targets.batch_names,
     )
 
 
@@ -96,4 +104,4 @@ async def cancel(
         moved = 0
         while count := (await cancelling.cancel_page(database, targets))[0]:
             moved += count
-        return counted(await cancelling.states(database, targets), moved)
+        return counted(await cancelling.states(database, targets), moved, targets)

@@ -1,14 +1,14 @@
 """
 Carries out what an operator tells a run: policy decides, this moves the parts and writes it down.
 
-One order at a time. What it changes is in force before it is recorded, and it is recorded before
-the operator is told.
+One order at a time, and beside it one about jobs. What it changes is in force before it is
+recorded, and it is recorded before the operator is told.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ from aiq.run.publisher import Publisher
 from aiq.run.run_report import report_of
 from aiq.run.signals import Signals
 from aiq.run.work import Work
-from aiq.store import attempts, controls
+from aiq.store import attempts, controls, jobs
 from aiq.store.db import Database
 from aiq.store.runs import BegunRun
 from aiq.store.writer import Writer
@@ -86,6 +86,8 @@ class Control:
         self._clock = clock
         self._note = note
         self._turn = asyncio.Lock()
+        self._jobs_turn = asyncio.Lock()
+        """Orders about jobs move any number of them, and nothing else may wait for that."""
         self._run: BegunRun | None = None
         self._engine: Engine | None = None
 
@@ -111,11 +113,12 @@ class Control:
         """
         if isinstance(order, Status):
             return Reply(report=self._report())
-        async with self._turn:
-            if isinstance(order, CancelJobs):
-                return await self._cancel(order)
-            if isinstance(order, RequeueJobs):
+        if isinstance(order, CancelJobs | RequeueJobs):
+            async with self._jobs_turn:
+                if isinstance(order, CancelJobs):
+                    return await self._cancel(order)
                 return await self._requeue(order)
+        async with self._turn:
             return Reply(said=await self._carry_out(order))
 
     async def _cancel(self, order: CancelJobs) -> Reply:
@@ -132,12 +135,14 @@ class Control:
 
     def _sending(self) -> Engine:
         """Return the engine of a run that sends; raises `Refused` where it does not."""
-        if self._engine is None or self._signals.is_stopped:
-            doing = "stopping" if self._signals.is_stopped else "reading its prompts, or ending"
+        engine = self._engine
+        if engine is None or engine.pool.hand.is_ending or self._signals.is_stopped:
+            doing = "reading its prompts, or ending" if engine is None else "ending"
+            doing = "stopping" if self._signals.is_stopped else doing
             raise Refused(
                 f"the run takes no commands now: it is {doing}", hint="try again in a moment"
             )
-        return self._engine
+        return engine
 
     async def _carry_out(self, command: Command) -> str:
         engine = self._engine
@@ -145,6 +150,7 @@ class Control:
             return self._without_engine(command)
         if isinstance(command, SetBudget) and command.limit_nano is not None:
             await self._count_all(engine)
+            self._sending()  # what was counted took its time
         match decide(command, self._situation(engine)):
             case Refusal(said, hint):
                 raise Refused(said, hint=hint)
@@ -153,6 +159,9 @@ class Control:
             case Change(said):
                 self._move(command, engine)
         engine.publisher.publish_all()
+        if isinstance(command, Reset | Enable | SetBudget):
+            again = partial(_read_again, engine.writer)
+            await engine.pool.hand.reconsider(again)
         await self._record(verb(command), argument(command), said)
         return said
 
@@ -190,7 +199,7 @@ class Control:
             most=engine.concurrency,
             in_flight=engine.pool.in_flight,
             is_paused=engine.pool.hand.is_paused,
-            is_stopping=self._signals.is_stopped,
+            is_stopping=self._signals.is_stopped or engine.pool.hand.is_ending,
             budget_nano=budget.limit_nano,
             committed_nano=budget.committed_nano,
             reserved_nano=budget.reserved_nano,
@@ -216,8 +225,8 @@ class Control:
             case Enable(name):
                 _switch(engine, name, Switch.ON)
             case Reset(name):
+                engine.publisher.forget(name)
                 _provider(engine, name).standing.start_over()
-                engine.publisher.forget_cooldown(name)
                 hand.nudge()
         board.is_paused = hand.is_paused
 
@@ -265,6 +274,10 @@ def leave_off(fleet: Fleet, switched_off: Collection[str]) -> None:
     for name, provider in fleet.providers.items():
         if name in switched_off:
             provider.standing.switch = Switch.LEFT_OFF
+
+
+async def _read_again(writer: Writer, jobs_given_up: Sequence[int]) -> None:
+    await writer.run(partial(jobs.read_again, job_ids=jobs_given_up))
 
 
 def _switch(engine: Engine, name: str, switch: Switch) -> None:

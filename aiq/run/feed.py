@@ -33,11 +33,13 @@ class Feed:
         self._left = limit
         self._cursor: Cursor | None = Cursor()
         self._is_revisited = False
+        self.pages = 0
+        """How many were read."""
 
     @property
     def is_done(self) -> bool:
         """Whether everything has been read."""
-        return (self._cursor is None and not self._is_revisited) or self._left == 0
+        return not self._is_revisited and (self._cursor is None or self._left == 0)
 
     @property
     def is_limited(self) -> bool:
@@ -50,10 +52,12 @@ class Feed:
 
     async def read(self) -> list[Job]:
         """Return the next jobs, none when there are no more."""
+        self.pages += 1
         if self._is_revisited:
-            if requeued := await requeued_page(self._database):
-                return [self._job(one) for one in requeued]
             self._is_revisited = False
+            if requeued := await requeued_page(self._database):
+                self._is_revisited = True
+                return [self._job(one) for one in requeued]
         if self._cursor is None or self._left == 0:
             return []
         pending, self._cursor = await page(
@@ -77,6 +81,7 @@ class Feed:
         return Job(
             job_id=pending.id,
             batch_id=pending.batch_id,
+            page=self.pages,
             size=len(pending.line),
             priority=pending.priority,
             attempts=pending.attempts,

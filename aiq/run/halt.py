@@ -30,7 +30,7 @@ class Halt:
         self.is_paused = False
         """Whether an operator wants nothing new to be sent for now."""
         self.refusal: str | None = None
-        self.stuck = 0
+        self.given_up: set[int] = set()
         """Jobs that stay pending because nobody is left who could take them."""
         self.changed = asyncio.Event()
 

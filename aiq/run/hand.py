@@ -7,14 +7,17 @@ As long as nobody lays it on, it costs the pool a look at a flag.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
+from aiq.errors import Refused
 from aiq.policy.patience import Patience
 from aiq.run.halt import Halt
 from aiq.run.means import Means
 from aiq.run.read_ahead import ReadAhead
 from aiq.run.waiting import Waiting
 from aiq.run.withdrawn import Withdrawn
+
+ENDING = "the run is ending"
 
 
 class Hand:
@@ -55,6 +58,11 @@ class Hand:
         return self._concurrency - self.idle
 
     @property
+    def is_ending(self) -> bool:
+        """Whether nothing new is sent any more, for whatever reason."""
+        return self._halt.why is not None
+
+    @property
     def is_changing_jobs(self) -> bool:
         """Whether the store may hold more jobs in a moment."""
         return self._changes > 0
@@ -88,7 +96,13 @@ class Hand:
 
     @contextlib.asynccontextmanager
     async def changing_jobs(self) -> AsyncIterator[None]:
-        """Let the pool neither read jobs nor end while the block changes which there are."""
+        """
+        Let the pool neither read jobs nor come to its end while the block changes which there are.
+
+        Raises `Refused` where it is ending already. It may still have to stop meanwhile.
+        """
+        if self.is_ending:
+            raise Refused(ENDING, hint="try again in a moment")
         self._changes += 1
         try:
             async with self._reading.turn:
@@ -99,10 +113,28 @@ class Hand:
 
     def withdraw(self, *, batches: Collection[int], jobs: Collection[int]) -> None:
         """Send nothing more of these; what is in flight finishes, and is not asked again."""
-        self.withdrawn.add(batches=batches, jobs=jobs)
+        self.withdrawn.add(batches=batches, jobs=jobs, page=self._reading.pages)
         self._waiting.remove(self.withdrawn.covers)
 
-    def take_again(self, *, batches: Collection[int], jobs: Collection[int]) -> None:
-        """Read what was put back of these."""
-        self.withdrawn.discard(batches=batches, jobs=jobs)
+    def take_again(self, jobs: Collection[int]) -> None:
+        """Read these, which were put back."""
+        self._halt.given_up.difference_update(jobs)
         self._reading.revisit()
+
+    async def reconsider(self, put: Callable[[Sequence[int]], Awaitable[None]]) -> None:
+        """
+        Take up again the jobs that nobody could be asked, now that somebody may.
+
+        Those that it is about have left memory; `put` lets them be read again.
+        """
+        if not (jobs := list(self._halt.given_up)):
+            return
+        self._changes += 1
+        try:
+            self._halt.given_up.clear()
+            self._halt.refusal = None
+            await put(jobs)
+            self._reading.revisit()
+        finally:
+            self._changes -= 1
+            self.nudge()

@@ -13,6 +13,7 @@ from aiq.run.ingest import Ingest, IngestReport
 from aiq.run.observer import Observer
 from aiq.run.options import Requeue, RunOptions
 from aiq.run.request import Overlay
+from aiq.run.show import find_job
 from aiq.run.sources import Source, open_sources
 from aiq.run.work import Work
 from aiq.store import batches, readings, requeueing
@@ -49,18 +50,20 @@ class Intake:
     ) -> Work:
         chosen = await named_batches(database, requeue.batch)
         batch_ids = [batch.id for batch in chosen]
+        only = await named_jobs(database, requeue.jobs, requeue.batch)
         damaged: list[int] = []
         if requeue.kinds is not None and DAMAGED in requeue.kinds:
             async for page in requeueing.damaged_jobs(database, batch_ids):
                 if is_stopped():
                     raise Stopped
-                damaged += page
+                damaged += page if only is None else [job for job in page if job in only]
         await self._keep_flags(database, chosen)
         count = await requeueing.requeue(
             database,
             batch_ids,
             kinds=requeue.kinds,
             except_kinds=requeue.except_kinds,
+            jobs=only,
             damaged=damaged,
         )
         scope = Scope(batches=tuple(batch.id for batch in chosen), chosen=True)
@@ -156,3 +159,15 @@ async def named_batches(database: Database, name: str | None) -> list[Batch]:
         names = ", ".join(f"`{batch.name}`" for batch in everything[:10]) or "none"
         raise UnknownName(f"there is no batch `{name}`", hint=f"the batches are: {names}")
     return found
+
+
+async def named_jobs(
+    database: Database, names: Sequence[str], batch: str | None
+) -> list[int] | None:
+    """
+    Return the jobs of these ids, None where no id is given: all are meant.
+
+    Raises:
+        UnknownName: there is none, or several batches have one and none was named.
+    """
+    return [(await find_job(database, name, batch)).id for name in names] if names else None

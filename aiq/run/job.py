@@ -31,7 +31,8 @@ class Job:
     One pending or running job.
 
     `history` is what it remembers since it was last queued, `size` the bytes of its line, and
-    `text_size` what they are as text, for estimates.
+    `text_size` what they are as text, for estimates. `page` is the number of the page that it was
+    read with, so that a job that was put back is told from what it was before.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Job:
         "id",
         "last_provider",
         "names_model",
+        "page",
         "priority",
         "request",
         "size",
@@ -63,9 +65,11 @@ class Job:
         names_model: bool,
         candidates: tuple[Candidate, ...],
         batch_id: int = 0,
+        page: int = 0,
     ) -> None:
         self.id = job_id
         self.batch_id = batch_id
+        self.page = page
         self.size = size
         self.text_size = text_size(size, request.body)
         self.priority = priority

@@ -16,7 +16,7 @@ from aiq.run.board import Board
 from aiq.run.cancelling import Cancelled, counted, find
 from aiq.run.feed import Feed
 from aiq.run.hand import Hand
-from aiq.run.intake import named_batches
+from aiq.run.intake import named_batches, named_jobs
 from aiq.run.protocol import CancelJobs, Requeued, RequeueJobs
 from aiq.store import cancelling, requeueing
 from aiq.store.db import Database
@@ -51,10 +51,11 @@ class JobOrders:
 
         Raises:
             UnknownName: a name means nothing, or several jobs; nothing was changed.
+            Refused: the run is ending, and not all was done.
         """
-        targets = await find(self._database, order.names, order.batch)
         moved = 0
         async with self._hand.changing_jobs():
+            targets = await find(self._database, order.names, order.batch)
             self._hand.withdraw(batches=targets.batches, jobs=targets.jobs)
             cancel_page = partial(cancelling.cancel_page, targets=targets, scope=self._scope)
             while True:
@@ -64,30 +65,32 @@ class JobOrders:
                 if not count:
                     break
             states = await self._writer.run(partial(cancelling.states, targets=targets))
-        return counted(states, moved)
+        return counted(states, moved, targets)
 
     async def requeue(self, order: RequeueJobs) -> Requeued:
         """
         Make failed or cancelled jobs pending; the run takes those that are of its scope.
 
         Raises:
-            UnknownName: there is no such batch.
-            Refused: damaged answers take a search through all there are.
+            UnknownName: there is no such batch, or job.
+            Refused: damaged answers take a search through all there are; or the run is ending.
         """
         if order.kinds is not None and DAMAGED in order.kinds:
             raise Refused(
                 "damaged answers are not looked for while a run is at work",
                 hint="give the command again when it has ended",
             )
-        chosen = [batch.id for batch in await named_batches(self._database, order.batch)]
         requeued = taken = 0
         async with self._hand.changing_jobs():
+            chosen = [batch.id for batch in await named_batches(self._database, order.batch)]
+            only = await named_jobs(self._database, order.jobs, order.batch)
             is_read = not self._feed.is_limited
             page = partial(
                 requeueing.requeue_page,
                 batches=chosen,
                 kinds=order.kinds,
                 except_kinds=order.except_kinds,
+                jobs=only,
                 scope=self._scope,
                 is_read=is_read,
             )
@@ -99,5 +102,8 @@ class JobOrders:
                     count = sum(one.state is state for one in ours)
                     self._board.moved(state, JobState.PENDING, count)
                 if is_read:
-                    self._hand.take_again(batches=chosen, jobs=[one.id for one in moved])
-        return Requeued(jobs=requeued, taken=taken if is_read else 0)
+                    self._hand.take_again([one.id for one in moved])
+                if self._hand.is_ending:
+                    break
+        is_taken = is_read and not self._hand.is_ending
+        return Requeued(jobs=requeued, taken=taken if is_taken else 0)

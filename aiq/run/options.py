@@ -10,11 +10,16 @@ from aiq.run.request import Flags
 
 
 class Requeue(msgspec.Struct, frozen=True, kw_only=True):
-    """What `retry-failed` puts back: all kinds unless named; `run_them` False only requeues."""
+    """
+    What `retry-failed` puts back: all kinds unless named; `run_them` False only requeues.
+
+    With `jobs`, only those of these ids.
+    """
 
     batch: str | None = None
     kinds: tuple[str, ...] | None = None
     except_kinds: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
     run_them: bool = True
 
 

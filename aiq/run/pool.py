@@ -130,6 +130,7 @@ class Pool:
         try:
             return await self._direct(tasks)
         finally:
+            self._halt.end(End.DONE)  # known before anything is awaited: no order is taken now
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -196,7 +197,7 @@ class Pool:
                 return End.BUDGET
             is_over = self._patience.ends_at <= self._clock.now()
             return End.WAITED if is_over and not self.in_flight else None
-        return End.NO_PROVIDER if self._halt.stuck else End.DONE
+        return End.NO_PROVIDER if self._halt.given_up else End.DONE
 
     async def _rest(self) -> None:
         """Sleep until something changes or an instant comes that may change something."""
@@ -238,7 +239,7 @@ class Pool:
                 self._free -= 1
                 self._queue.put_nowait(assignment)
             elif not self._leases.can_bound(job, choice):
-                self._aftermath.leave_unbounded(choice.candidate)
+                self._aftermath.leave_unbounded(job, choice.candidate)
             else:
                 self._waiting.add(job, first=True)
                 self._is_short = True

@@ -35,11 +35,16 @@ class CancelJobs(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class RequeueJobs(msgspec.Struct, frozen=True, tag="retry-failed"):
-    """Put failed jobs back, all kinds unless named; `cancelled` among them says those too."""
+    """
+    Put failed jobs back, all kinds unless named; `cancelled` among them says those too.
+
+    With `jobs`, only those of these ids.
+    """
 
     batch: str | None = None
     kinds: tuple[str, ...] | None = None
     except_kinds: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
 
 
 class Requeued(msgspec.Struct, frozen=True):
@@ -57,8 +62,8 @@ class Requeued(msgspec.Struct, frozen=True):
             return f"{said}, the run at work takes them"
         if self.taken:
             said += f", the run at work takes {self.taken:,} of them"
-        rest = "the others are" if self.taken else "they are"
-        return f"{said}; {rest} not of this run, `aiq run` takes them when it has ended"
+        rest = "the others" if self.taken else "them"
+        return f"{said}; this run does not take {rest}, `aiq run` does when it has ended"
 
 
 Order: TypeAlias = Status | CancelJobs | RequeueJobs | Command
@@ -94,6 +99,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     succeeded: int = 0
     failed: int = 0
     pending: int = 0
+    cancelled: int = 0
     in_flight: int = 0
     concurrency: int = 0
     rate_per_s: float = 0.0

@@ -83,9 +83,14 @@ class Publisher:
         self._publish_breakers()
         self._publish_cooldowns(now)
 
-    def forget_cooldown(self, name: str) -> None:
-        """Let no later run keep to a wait that was forgotten on a person's word."""
-        account = holder(self._fleet.providers[name].settings)
+    def forget(self, name: str) -> None:
+        """Let no later run keep to waits that a person wants forgotten: `Standing.start_over`."""
+        provider = self._fleet.providers[name]
+        base_url = provider.settings.base_url
+        for model in {*provider.standing.openings, *provider.standing.channels}:
+            self._openings.pop((base_url, model), None)
+            self._writer.submit(BreakerMemory(base_url=base_url, model=model, openings=0))
+        account = holder(provider.settings)
         self._cooldowns.pop(account, None)
         utc_us = self._clock.utc_us()
         self._writer.submit(CooldownMemory(account=account, until=utc_us, noted_at=utc_us))

@@ -38,6 +38,11 @@ class ReadAhead:
         """Whether every job has been read."""
         return self._feed.is_done and not self._is_reading
 
+    @property
+    def pages(self) -> int:
+        """How many pages were read."""
+        return self._feed.pages
+
     def refill(self) -> None:
         """Read on if there is room."""
         if not self._feed.is_done and self._has_room():

@@ -8,22 +8,22 @@ from aiq.run.job import Job
 
 
 class Withdrawn:
-    """Batches and jobs that were cancelled during a run; what is in flight then still finishes."""
+    """
+    Batches and jobs that were cancelled during a run; what is in flight then still finishes.
+
+    Only what had been read by then is meant: whatever is put back is read anew, and wanted.
+    """
 
     def __init__(self) -> None:
-        self._batches: set[int] = set()
-        self._jobs: set[int] = set()
+        self._batches: dict[int, int] = {}
+        self._jobs: dict[int, int] = {}
 
-    def add(self, *, batches: Iterable[int], jobs: Iterable[int]) -> None:
-        """Want these no longer."""
-        self._batches.update(batches)
-        self._jobs.update(jobs)
-
-    def discard(self, *, batches: Iterable[int] = (), jobs: Iterable[int] = ()) -> None:
-        """Want these again."""
-        self._batches.difference_update(batches)
-        self._jobs.difference_update(jobs)
+    def add(self, *, batches: Iterable[int], jobs: Iterable[int], page: int) -> None:
+        """Want these no longer, as far as they were read with this page or an earlier one."""
+        self._batches.update(dict.fromkeys(batches, page))
+        self._jobs.update(dict.fromkeys(jobs, page))
 
     def covers(self, job: Job) -> bool:
         """Whether a job that would need another attempt is not to have it."""
-        return job.batch_id in self._batches or job.id in self._jobs
+        last = max(self._batches.get(job.batch_id, -1), self._jobs.get(job.id, -1))
+        return job.page <= last

@@ -17,6 +17,7 @@ class Targets(msgspec.Struct, frozen=True, kw_only=True):
 
     batches: tuple[int, ...] = ()
     jobs: tuple[int, ...] = ()
+    batch_names: tuple[str, ...] = ()
 
 
 async def cancel_page(

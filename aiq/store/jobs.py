@@ -91,14 +91,26 @@ async def page(
     return [], None
 
 
+async def read_again(database: Database, job_ids: Sequence[int]) -> None:
+    """Let `requeued_page` give jobs once more that this run has read, and let go of."""
+    await database.rows(
+        "INSERT OR IGNORE INTO temp.requeued SELECT value FROM json_each(?)", (as_json(job_ids),)
+    )
+
+
 async def requeued_page(database: Database) -> list[PendingJob]:
-    """Read the next jobs that were put back beside this run, of one batch; each only once."""
+    """
+    Read the next jobs that were put back beside this run, of one batch; each only once.
+
+    Also when they stand where `page` has yet to come: it leaves out what was read here.
+    """
     heads = await database.rows(_REQUEUED_PAGE)
     if not heads:
-        await database.rows("DELETE FROM temp.requeued")
         return []
     taken = _within_bytes([head for head in heads if head[6] == heads[0][6]])
-    await database.many("DELETE FROM temp.requeued WHERE job_id = ?", [(h[0],) for h in taken])
+    ids = (as_json([head[0] for head in taken]),)
+    await database.rows(_NOTE_REREAD, ids)
+    await database.rows(_FORGET_REQUEUED, ids)
     return await _with_lines(database, heads[0][6], [head[:6] for head in taken])
 
 
@@ -109,6 +121,8 @@ FROM temp.requeued CROSS JOIN job ON job.id = requeued.job_id
   JOIN request ON request.job_id = job.id
 WHERE job.state = 'pending' ORDER BY job.batch_id, job.priority DESC, job.id LIMIT {PAGE_JOBS}
 """
+_NOTE_REREAD = "INSERT OR IGNORE INTO temp.reread SELECT value FROM json_each(?)"
+_FORGET_REQUEUED = "DELETE FROM temp.requeued WHERE job_id IN (SELECT value FROM json_each(?))"
 
 
 def _next_pass(cursor: Cursor) -> Cursor:
@@ -140,6 +154,7 @@ _HEADS = f"""
 SELECT job.id, job.key, job.priority, job.attempts, job.fresh_from, length(request.line)
 FROM job JOIN request ON request.job_id = job.id
 WHERE job.batch_id = :batch AND job.state = 'pending' AND {{place}} AND {{which}} AND {IN_SCOPE}
+  AND NOT EXISTS (SELECT 1 FROM temp.reread WHERE reread.job_id = job.id)
 ORDER BY job.priority DESC, job.id LIMIT {PAGE_JOBS}
 """
 _SAME_PRIORITY = "job.priority = :priority AND job.id > :job"

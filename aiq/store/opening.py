@@ -48,6 +48,7 @@ _SCRATCH_TABLES = (
     "CREATE TEMP TABLE chosen (job_id INTEGER PRIMARY KEY)",  # put back by a requeue
     "CREATE TEMP TABLE moved (job_id INTEGER PRIMARY KEY)",  # cancelled or put back right now
     "CREATE TEMP TABLE requeued (job_id INTEGER PRIMARY KEY)",  # to be read again by a run
+    "CREATE TEMP TABLE reread (job_id INTEGER PRIMARY KEY)",  # and that was done
 )
 
 

@@ -48,18 +48,19 @@ async def requeue(
     *,
     kinds: Sequence[str] | None,
     except_kinds: Sequence[str],
+    jobs: Sequence[int] | None = None,
     damaged: Sequence[int] = (),
 ) -> int:
     """
     Make failed jobs pending again and choose them as the scope of this run; return how many.
 
     `kinds` None means all that failed; cancelled ones are among the kinds only where they are
-    named. `damaged` are jobs whose answer is, and the only ones that
-    have succeeded. Their counts and rejections are cleared, never the ledger.
+    named. `jobs` None means all of the batches. `damaged` are jobs whose answer is, and the only
+    ones that have succeeded. Their counts and rejections are cleared, never the ledger.
     """
     async with database.transaction():
         await database.rows("DELETE FROM temp.chosen")
-        chosen = await database.changed(_CHOOSE, _selection(batches, kinds, except_kinds))
+        chosen = await database.changed(_CHOOSE, _selection(batches, kinds, except_kinds, jobs))
         if damaged:
             chosen += await database.changed(_CHOOSE_DAMAGED, (as_json(damaged),))
             await database.rows(_DISOWN)
@@ -68,7 +69,10 @@ async def requeue(
 
 
 def _selection(
-    batches: Sequence[int], kinds: Sequence[str] | None, except_kinds: Sequence[str]
+    batches: Sequence[int],
+    kinds: Sequence[str] | None,
+    except_kinds: Sequence[str],
+    jobs: Sequence[int] | None,
 ) -> dict[str, object]:
     """Return the parameters of `_SELECTED`."""
     with_cancelled = CANCELLED in (kinds or ()) and CANCELLED not in except_kinds
@@ -77,11 +81,13 @@ def _selection(
         "states": as_json(["failed", *([CANCELLED] if with_cancelled else [])]),
         "kinds": None if kinds is None else as_json(kinds),
         "except": as_json(except_kinds),
+        "jobs": None if jobs is None else as_json(jobs),
     }
 
 
 _SELECTED = """
 job.batch_id IN (SELECT value FROM json_each(:batches))
+  AND (:jobs IS NULL OR job.id IN (SELECT value FROM json_each(:jobs)))
   AND job.state IN (SELECT value FROM json_each(:states)) AND job.source_id IS NOT NULL
   AND (job.state = 'cancelled' OR (
     (:kinds IS NULL OR job.error_kind IN (SELECT value FROM json_each(:kinds)))
@@ -115,6 +121,7 @@ async def requeue_page(
     *,
     kinds: Sequence[str] | None,
     except_kinds: Sequence[str],
+    jobs: Sequence[int] | None = None,
     scope: Scope,
     is_read: bool,
 ) -> list[MovedJob]:
@@ -123,7 +130,7 @@ async def requeue_page(
 
     `is_read` says that the run will read again those of its scope (`jobs.requeued_page`).
     """
-    selection = _selection(batches, kinds, except_kinds)
+    selection = _selection(batches, kinds, except_kinds, jobs)
     async with database.transaction():
         await database.rows("DELETE FROM temp.moved")
         await database.rows(_MOVE, {**selection, "most": PAGE})

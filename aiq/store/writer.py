@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from aiq.errors import StoreError
+from aiq.errors import Refused, StoreError
 from aiq.store.db import Database, is_busy
 from aiq.store.writes import (
     BreakerMemory,
@@ -108,11 +108,14 @@ class Writer:
         Do other work when all that was handed in so far is committed; return what it returns.
 
         What is handed in later may be committed before it. What it raises is the caller's matter:
-        writing goes on.
+        writing goes on. `Refused`: it was done, the run is ending, and nothing failed.
         """
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if self.failure is not None or self._task is None or self._task.done():
+        if self.failure is not None or self._task is None:
             done.set_exception(_never_durable())
+            return done
+        if self._task.done():
+            done.set_exception(_ended())
             return done
         self._errands.append((self._handed_in, errand, done))
         self._arrived.set()
@@ -260,6 +263,12 @@ class Writer:
 
 def _ends_one_of(attempts: set[int], writes: Sequence[Write]) -> bool:
     return not attempts.isdisjoint([w.attempt_id for w in writes if type(w) is Settle])
+
+
+def _ended() -> Refused:
+    return Refused(
+        "the run is ending", hint="give the command again when it has ended: it does what is left"
+    )
 
 
 def _never_durable() -> StoreError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,29 @@ async def test_enable_does_not_undo_what_a_provider_did_and_reset_does(tmp_path:
             await told(bench, Reset("a"))
             await a.seen(10)
             assert (await running).exit_code is ExitCode.OK
+
+
+async def test_a_reset_brings_back_jobs_that_nobody_else_could_take(tmp_path: Path) -> None:
+    """They had left memory when their provider's key was refused."""
+    gate = asyncio.Event()
+    async with FaultServer(scarce) as a, FaultServer(Reply(until=gate)) as b:
+        bench = Bench(
+            tmp_path,
+            a=provider(a, model="x", strict_models=True),
+            b=provider(b, model="y", strict_models=True),
+        )
+        lines = [{"id": "x", "model": "x", "prompt": "x"}, {"id": "y", "model": "y", "prompt": "y"}]
+        async with going(bench, lines) as running:
+            await b.seen(1)
+            await a.answered(1)
+            await bench_has(bench, "SELECT 1 FROM attempt WHERE kind = 'auth'")
+            await told(bench, Reset("a"))
+            await a.seen(2)
+            await told(bench, Reset("a"))
+            gate.set()
+            assert (await running).exit_code is ExitCode.OK
+        assert bench.states() == {"succeeded": 2}
+        assert (len(a.ledger), len(b.ledger)) == (2, 1)
 
 
 async def test_a_reset_ends_a_cooldown_also_for_the_next_run(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from aiq.run.publisher import Publisher, recall
 from aiq.store import providers
 from aiq.store.db import Database
 from aiq.store.writer import Writer
+from aiq.store.writes import BreakerMemory
 from tests.support import factories
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply
@@ -89,6 +90,21 @@ async def test_what_is_over_is_not_taken_up(database: Database) -> None:
     await publish(database, fleet, HandClock(now=0.0, utc_s=1060.0))
     [kept] = await providers.cooldowns(database)
     assert kept.until == 1_060_000_000, "nothing new was written"
+
+
+async def test_what_a_person_wants_forgotten_no_later_run_knows(database: Database) -> None:
+    """Of breakers too, also of models that were asked for in earlier runs only."""
+    clock = HandClock(now=7.0, utc_s=1000.0)
+    writer = Writer(database, run_id=1, committed=lambda _: None)
+    writer.start(ended=lambda: None)
+    url = factories.provider().base_url
+    writer.submit(BreakerMemory(base_url=url, model="old", openings=3))
+    await writer.run(providers.openings)  # when that is written
+    fleet = fleet_of("a")
+    await recall(database, fleet, clock)
+    Publisher(fleet, writer, clock).forget("of-a")
+    await writer.close()
+    assert await providers.openings(database) == {}
 
 
 async def test_a_clock_that_was_set_back_keeps_nobody_longer_than_was_asked(

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,7 +91,7 @@ async def test_what_is_in_flight_is_not_asked_again(tmp_path: Path) -> None:
         async with going(bench, prompts(10)) as running:
             await server.seen(3)
             reply = await told(bench, CancelJobs(("prompts",)))
-            assert reply.cancelled == Cancelled(cancelled=7, in_flight=3)
+            assert reply.cancelled == Cancelled(cancelled=7, in_flight=3, batches=("prompts",))
             gate.set()
             assert (await running).exit_code is ExitCode.OK
         assert bench.states() == {"cancelled": 10}
@@ -168,7 +169,7 @@ async def test_what_is_not_of_the_runs_scope_waits_for_another(tmp_path: Path) -
             await server.answered(20)
             reply = await told(bench, RequeueJobs(batch="prompts"))
             assert reply.requeued == Requeued(jobs=5, taken=0)
-            assert "not of this run" in reply.said
+            assert "this run does not take them" in reply.said
             await running
         assert bench.states() == {"succeeded": 55, "pending": 5}
 
@@ -217,6 +218,111 @@ async def test_cancelled_jobs_come_back(tmp_path: Path) -> None:
         assert len(server.ledger) == 800
 
 
+async def test_jobs_put_back_where_the_run_has_yet_to_read_are_sent_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come by being put back, and are passed over where they stand."""
+    monkeypatch.setattr("aiq.store.jobs.PAGE_BYTES", 100)
+    monkeypatch.setattr("aiq.run.read_ahead.LOOK_AHEAD_BYTES", 2000)
+
+    def script(seen: Seen) -> Reply:
+        return Reply.error(400) if seen.nth == 1 and seen.prompt.startswith("q") else QUICK
+
+    late = prompts(4, prefix="q")
+    async with FaultServer(script) as server:
+        bench = bench_of(tmp_path, server)
+        await bench.run(late)
+        assert bench.states() == {"failed": 4}
+        soon = [one | {"priority": 1} for one in prompts(60)]
+        async with going(bench, [*soon, *late]) as running:
+            await server.seen(10)
+            await told(bench, Pause())  # with so many in memory that both would be there at once
+            assert (await told(bench, RequeueJobs())).requeued == Requeued(jobs=4, taken=4)
+            await told(bench, Resume())
+            assert (await running).exit_code is ExitCode.OK
+        assert bench.states() == {"succeeded": 64}
+        assert len(server.ledger) == 68
+
+
+async def test_what_was_cancelled_in_flight_stays_so_when_others_are_put_back(
+    tmp_path: Path,
+) -> None:
+    """Only what is put back is wanted again, not its whole batch."""
+    gate = asyncio.Event()
+
+    def script(seen: Seen) -> Reply:
+        if seen.prompt == "p0":
+            return Reply.error(400) if seen.nth == 1 else QUICK
+        return Reply.error(500, until=gate)
+
+    async with FaultServer(script) as server:
+        bench = bench_of(tmp_path, server, concurrency=3)
+        async with going(bench, prompts(10)) as running:
+            await server.seen(4)
+            while bench.states().get("failed") != 1:
+                await told(bench, CancelJobs(("p9",)))  # each goes through the writer
+            await told(bench, CancelJobs(("prompts",)))
+            assert (await told(bench, RequeueJobs())).requeued == Requeued(jobs=1, taken=1)
+            gate.set()
+            assert (await running).exit_code is ExitCode.OK
+        assert bench.states() == {"succeeded": 1, "cancelled": 9}
+        assert sorted(seen.prompt for seen in server.ledger) == ["p0", "p0", "p1", "p2", "p3"]
+
+
+async def test_single_jobs_are_put_back(tmp_path: Path) -> None:
+    async with FaultServer(QUICK) as server:
+        bench = bench_of(tmp_path, server, concurrency=1)
+        async with going(bench, prompts(60)):
+            await server.answered(2)
+            await told(bench, CancelJobs(("p57", "p58", "p59")))
+            order = RequeueJobs(kinds=("cancelled",), jobs=("p58",))
+            assert (await told(bench, order)).requeued == Requeued(jobs=1, taken=1)
+            with pytest.raises(UnknownName, match="no job `p60`"):
+                await told(bench, RequeueJobs(jobs=("p60",)))
+        assert bench.states() == {"succeeded": 58, "cancelled": 2}
+        again = Requeue(kinds=("cancelled",), jobs=("p57",))
+        assert (await bench.run(requeue=again, partial=True)).requeued == 1
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Let orders about jobs stand still; one event tells that one does, one lets it go on."""
+    entered, gate = asyncio.Event(), asyncio.Event()
+
+    async def slowly(*_: Any) -> Any:
+        entered.set()
+        await gate.wait()
+        return [SimpleNamespace(id=1)]
+
+    monkeypatch.setattr("aiq.run.job_orders.named_batches", slowly)
+    return entered, gate
+
+
+async def test_no_other_order_waits_for_one_about_jobs(
+    tmp_path: Path, held: tuple[asyncio.Event, asyncio.Event]
+) -> None:
+    """And a run that is stopped meanwhile does not say that it takes what is put back."""
+    entered, gate = held
+    failing = Reply.error(400)
+    async with FaultServer(lambda seen: failing if seen.prompt == "p0" else QUICK) as server:
+        bench = bench_of(tmp_path, server)
+        async with going(bench, prompts(300)):
+            await server.answered(30)
+            putting_back = asyncio.create_task(told(bench, RequeueJobs()))
+            await entered.wait()
+            assert (await told(bench, Pause())).said.startswith("paused")
+            await server.idle()
+            assert (await told(bench, Stop())).said.startswith("stopping")
+            gate.set()
+            try:
+                requeued = (await putting_back).requeued
+            except Refused as error:
+                assert str(error) == "the run is ending"  # noqa: PT017 - one or the other
+            else:
+                assert requeued == Requeued(jobs=1, taken=0)
+                assert "this run does not take them" in str(requeued)
+
+
 @pytest.mark.parametrize("order", [CancelJobs(("prompts",)), RequeueJobs()])
 async def test_a_run_that_stops_takes_no_orders(tmp_path: Path, order: Any) -> None:
     gate = asyncio.Event()
@@ -251,7 +357,7 @@ async def test_without_a_run_it_is_done_under_the_lock(tmp_path: Path) -> None:
             await cancelled(bench, "prompts", "nothing")
         assert bench.states() == {"succeeded": 5, "pending": 13, "cancelled": 2}
         assert await cancelled(bench, "prompts", "p12") == Cancelled(
-            cancelled=13, ended=5, before=2
+            cancelled=13, ended=5, before=2, batches=("prompts",)
         )
         assert (await bench.run()).exit_code is ExitCode.OK
         assert len(server.ledger) == 5
@@ -279,7 +385,7 @@ async def test_what_a_dead_run_left_in_flight_is_cancelled_too(tmp_path: Path) -
             "UPDATE job SET state = 'running', not_before = NULL,"
             " lease = (SELECT id FROM attempt WHERE job_id = job.id) WHERE attempts > 0"
         )
-    assert await cancelled(bench, "prompts") == Cancelled(cancelled=6)
+    assert await cancelled(bench, "prompts") == Cancelled(cancelled=6, batches=("prompts",))
     assert bench.states() == {"cancelled": 6}
     assert bench.rows("SELECT DISTINCT kind, cause, billed FROM attempt") == [
         ("interrupted", "crash", "maybe")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aiq.errors import StoreError
+from aiq.errors import Refused, StoreError
 from aiq.model import JobState
 from aiq.store import writer as writer_module
 from aiq.store.db import Database
@@ -51,6 +51,18 @@ def states(path: Path) -> list[str]:
 async def settle_loop() -> None:
     for _ in range(200):
         await asyncio.sleep(0)
+
+
+async def test_who_comes_when_all_is_written_is_told_that_it_ended(database: Database) -> None:
+    """Not that it failed: nothing did."""
+
+    async def nothing(_: Database) -> None:
+        raise AssertionError("it was done")
+
+    async with writing(database) as writer:
+        pass
+    with pytest.raises(Refused, match="the run is ending"):
+        await writer.run(nothing)
 
 
 async def test_a_lease_is_told_only_when_another_connection_sees_it(

@@ -16,9 +16,9 @@ from aiq.cli.followup import (
     export_command,
     placed,
     probe_command,
+    put_back_commands,
     repeat_command,
     resume_command,
-    retry_cancelled_command,
     retry_command,
 )
 from aiq.cli.options import Format, OnChanged, OnUnknown, RetryOptions, RunOptions, WorkOptions
@@ -188,6 +188,13 @@ def test_a_provider_is_let_in_again_where_the_run_was() -> None:
 
 
 def test_what_was_cancelled_is_put_back_where_it_was() -> None:
+    """Just that, and nothing is sent."""
     options = RunOptions(db=Path("my jobs.db"))
-    expected = "aiq retry-failed --kind cancelled --db 'my jobs.db'"
-    assert retry_cancelled_command(options) == expected
+    rest = "--no-run --db 'my jobs.db'"
+    assert put_back_commands(options, batches=["a b"], jobs=["1", "-2"]) == [
+        f"aiq retry-failed 'a b' --kind cancelled {rest}",
+        f"aiq retry-failed --kind cancelled --job 1 --job -2 {rest}",
+    ]
+    assert put_back_commands(RunOptions(), batches=[], jobs=["1"], of="-b") == [
+        "aiq retry-failed --kind cancelled --job 1 --no-run -- -b"
+    ]

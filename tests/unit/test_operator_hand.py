@@ -117,6 +117,13 @@ def test_a_breaker_that_started_over_opens_like_a_new_one() -> None:
     assert a.channel.breaker.until(0.0) == 15.0
 
 
+def test_starting_over_counts_for_models_not_yet_asked_for() -> None:
+    a = candidate("a")
+    a.standing.remember({"other": 3})
+    a.standing.start_over()
+    assert a.standing.channel("other").breaker.openings == 0
+
+
 def test_starting_over_forgets_what_the_server_told_and_taught() -> None:
     """Or the rate that was learned from a 429 would go on for as long as its wait."""
     a = candidate("a")
