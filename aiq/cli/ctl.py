@@ -142,7 +142,8 @@ def _lines(run: RunReport, width: int) -> list[Text]:
     done = run.total - run.pending - run.in_flight
     lines += [
         Text(
-            f"{done:,}/{run.total:,} done, {run.failed:,} failed, {run.pending:,} waiting,"
+            f"{done:,}/{run.total:,} done, {run.failed:,} failed,"
+            f"{f' {run.cancelled:,} cancelled,' if run.cancelled else ''} {run.pending:,} waiting,"
             f" {run.in_flight:,} of at most {run.concurrency:,} in flight,"
             f" {figures.rate(run.rate_per_s)}"
         )

@@ -105,7 +105,7 @@ class LineView(NotesView):
 
 def stopping(snapshot: Snapshot) -> str:
     """Say that nothing more is sent and what is waited for."""
-    return f"stopping: {snapshot.in_flight:,} in flight, press Ctrl-C again to abort"
+    return f"stopping: {snapshot.in_flight:,} in flight, the next Ctrl-C aborts"
 
 
 def paused(snapshot: Snapshot) -> str:
@@ -121,6 +121,7 @@ def state_line(snapshot: Snapshot) -> str:
         *(["paused by you"] if snapshot.is_paused else []),
         f"{done:,}/{snapshot.total:,} done ({figures.percent(done, snapshot.total)} %)",
         f"{snapshot.failed:,} failed",
+        *([f"{snapshot.cancelled:,} cancelled"] if snapshot.cancelled else []),
         f"{snapshot.pending:,} waiting",
         f"{snapshot.in_flight:,} in flight",
         figures.rate(snapshot.rate_per_s),

@@ -97,6 +97,7 @@ def _counts(snapshot: Snapshot) -> Text:
         (f"{snapshot.succeeded:,} succeeded", "green"),
         " · ",
         (f"{snapshot.failed:,} failed", "red" if snapshot.failed else ""),
+        f" · {snapshot.cancelled:,} cancelled" if snapshot.cancelled else "",
         f" · {snapshot.pending:,} waiting · {snapshot.in_flight:,} in flight{_most(snapshot)}",
     )
 

@@ -65,6 +65,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     is_draining: bool
     is_paused: bool = False
     """Whether an operator wants nothing new to be sent for now."""
+    cancelled: int = 0
     concurrency: int | None = None
     """The most that may be in flight, where an operator has changed it."""
     budget_nano: int | None = None
@@ -183,6 +184,7 @@ class Board:
             succeeded=counts[JobState.SUCCEEDED],
             failed=counts[JobState.FAILED],
             pending=pending,
+            cancelled=counts[JobState.CANCELLED],
             running=counts[JobState.RUNNING],
             in_flight=sum(p.standing.in_flight for p in self._fleet.providers.values()),
             failovers=tally.failovers,

@@ -24,6 +24,7 @@ def report_of(
         succeeded=snapshot.succeeded,
         failed=snapshot.failed,
         pending=snapshot.pending,
+        cancelled=snapshot.cancelled,
         in_flight=snapshot.in_flight,
         concurrency=concurrency,
         rate_per_s=round(snapshot.rate_per_s, 2),

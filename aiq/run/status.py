@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 from aiq.clock import rfc3339
 from aiq.errors import UnknownName
 from aiq.model import JobState, Kind
+from aiq.policy.switch import Switch
 from aiq.run.facts import ErrorGroup, ProviderFacts, error_groups
 from aiq.run.report import Ledger, provider_json, usd
 from aiq.store import attempts, controls, providers, purging, reading, runs
@@ -30,6 +31,9 @@ _STATUS_OF_KIND = {
     Kind.OUT_OF_CREDIT: "disabled",
     Kind.NOT_FOUND: "disabled",
 }
+
+
+_SWITCHED_OFF = frozenset(switch.reason for switch in Switch if switch is not Switch.ON)
 
 
 class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +157,9 @@ async def _read(database: Database, path: Path, batch: str | None, now_us: int) 
     for provider, ms, count in await attempts.latencies(database, wanted):
         ledger.add_latency(provider, ms, count)
     is_running = is_held(path)
+    seen = await providers.states(database)
+    if not is_running:
+        seen = {name: one for name, one in seen.items() if one.reason not in _SWITCHED_OFF}
     run = await runs.open_run(database) if is_running else None
     paused_us = await controls.paused_since(database) if is_running else None
     paused_since = None if paused_us is None else rfc3339(paused_us)
@@ -167,7 +174,9 @@ async def _read(database: Database, path: Path, batch: str | None, now_us: int) 
             for one in counts
         ),
         ledger=ledger,
-        providers=tuple(_facts(candidates, await providers.states(database), now_us)),
+        providers=tuple(
+            _switched(_facts(candidates, seen, now_us), await controls.switched_off(database))
+        ),
         in_flight=_in_flight(candidates) if is_running else {},
         errors=error_groups(await attempts.failures(database, wanted)),
         run=RunInfo(run.pid, run.host, rfc3339(run.started_at), paused_since) if run else None,
@@ -224,6 +233,19 @@ def _facts(
             reason=None if status in ("healthy", "unknown") else f"{kind}: {one.last_message}",
         )
     return list(facts.values())
+
+
+def _switched(facts: Iterable[ProviderFacts], off: Container[str]) -> Iterator[ProviderFacts]:
+    """Show who is switched off as such, also where no run has seen him since."""
+    for one in facts:
+        is_seen = one.name not in off or one.reason in _SWITCHED_OFF
+        yield (
+            one
+            if is_seen
+            else msgspec.structs.replace(
+                one, status="disabled", reason=Switch.OFF.reason, until_us=None
+            )
+        )
 
 
 def _still_holds(state: ProviderState, now_us: int) -> bool:

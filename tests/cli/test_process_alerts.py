@@ -85,7 +85,7 @@ async def test_the_end_of_a_run_is_told_and_no_secret_stays(tmp_path: Path) -> N
             path = place.write(prompts(3, prefix="q"), "q.jsonl")
             dead = await place.run("run", path, env={"W": f"http://127.0.0.1:1/{SECRET}"})
         assert dead.code == 0
-        assert "note: 1 message(s) of alerts were not delivered to webhook" in dead.text
+        assert "note: 1 message of alerts was not delivered to webhook" in dead.text
         assert not health_path(place.db).exists()
         assert SECRET not in dead.text
         assert not any(SECRET.encode() in kept for kept in contents(tmp_path).values())
@@ -106,7 +106,7 @@ async def test_a_hanging_webhook_takes_nothing_from_the_end_of_a_run(
             running.send(number)
         ended = await running.ended()
     assert ended.code == (130 if signal.SIGINT in numbers else 143)
-    assert "note: 1 message(s) of alerts were not delivered to webhook" in ended.text
+    assert "note: 1 message of alerts was not delivered to webhook" in ended.text
     assert "resume   aiq run " in ended.text
 
 
@@ -119,7 +119,7 @@ async def test_a_chat_that_hangs_does_not_keep_the_process(tmp_path: Path) -> No
             ended = await place.run("run", place.write(prompts(3)), env={"AIQ_ALERT_URLS": url})
         assert len(hook.ledger) == 1
     assert ended.code == 0
-    assert "note: 1 message(s) of alerts were not delivered to JSON" in ended.text
+    assert "note: 1 message of alerts was not delivered to JSON" in ended.text
 
 
 async def test_without_a_command_the_group_shows_its_help(tmp_path: Path) -> None:

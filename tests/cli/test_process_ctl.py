@@ -48,6 +48,8 @@ async def test_pause_resume_and_stop(tmp_path: Path) -> None:
         assert await done(place, "pause") == "the run is paused already"
         told = (await ctl(place, "status", "--json")).json()
         assert (told["phase"], told["in_flight"], told["concurrency"]) == ("paused", 0, 40)
+        states_told = ("succeeded", "failed", "cancelled", "pending")
+        assert sum(told[state] for state in states_told) == told["total"]
         status = await (await place.start("status", "--json")).ended()
         assert status.json()["run"]["paused_since"] is not None
         assert len(server.ledger) == count

@@ -171,6 +171,39 @@ def test_failed_jobs_can_be_put_back_without_sending(aiq: Aiq, folder: Path) -> 
     assert only_json(aiq("status", "--json").stdout)["totals"]["pending"] == 3
 
 
+def test_what_was_cancelled_is_undone_by_the_command_that_is_printed(aiq: Aiq) -> None:
+    """It puts back just that, and sends nothing."""
+    aiq("run", "prompts.jsonl", *QUICK, "--limit", "1")
+    first = aiq("cancel", "two").stderr
+    second = aiq("cancel", "three").stderr
+    undo = "undo     aiq retry-failed --kind cancelled --job three --no-run"
+    assert second == f"1 job cancelled\n{undo}\n"
+    assert "--job two " in first
+    assert aiq(*undo.split()[2:]).stderr == "1 cancelled job put back\nrun      aiq run\n"
+    totals = only_json(aiq("status", "--json").stdout)["totals"]
+    assert (totals["succeeded"], totals["pending"], totals["cancelled"]) == (1, 1, 1)
+    third = aiq("cancel", "prompts").stderr
+    assert third.startswith("1 job cancelled, 1 had ended already, 1 was cancelled before\n")
+    assert "puts back all that was ever cancelled" in third
+    assert "undo" not in third
+
+
+def test_who_is_switched_off_between_runs_is_shown_so(aiq: Aiq) -> None:
+    """Also who was seen well by the last run, and until it is taken back."""
+    aiq("run", "prompts.jsonl", *QUICK)
+    for word, seen in (("disable", ("disabled", "by you")), ("enable", ("healthy", None))):
+        aiq("ctl", word, "quick")
+        [one] = only_json(aiq("status", "--json").stdout)["providers"]
+        assert (one["status"], one["reason"]) == seen
+
+
+def test_ctl_alone_lists_what_there_is(aiq: Aiq) -> None:
+    assert aiq("ctl").stderr == (
+        "error: Missing argument 'ACTION'. Choose from: status, pause, resume, stop, set, disable,"
+        " enable, reset\n\nhint: `aiq ctl --help` lists what there is\n"
+    )
+
+
 def test_one_batch_of_several_is_carried_on_with(aiq: Aiq) -> None:
     """Without files, `-n` names it; what else is unfinished stays so."""
     aiq("run", "prompts.jsonl", *QUICK, "-n", "one", "--limit", "1")
@@ -212,7 +245,7 @@ def test_nothing_to_retry_is_a_sentence(aiq: Aiq) -> None:
     assert aiq("retry-failed", *QUICK).stderr == "no failed job is left to put back\n"
     aiq("run", "prompts.jsonl", "-n", "other", *BROKEN)
     none = aiq("retry-failed", "other", "--kind", "auth", *QUICK)
-    assert none.stderr == "no failed job of the kinds asked for is left to put back\n"
+    assert none.stderr == "no failed job of those asked for is left to put back\n"
 
 
 def test_no_provider_ends_resumable(aiq: Aiq, folder: Path) -> None:

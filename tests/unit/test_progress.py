@@ -151,7 +151,7 @@ def test_many_providers_are_cut_to_the_screen_and_counted() -> None:
 
 def test_a_stopping_run_says_what_it_waits_for() -> None:
     first = shown(snapshot(is_draining=True, in_flight=5))[0]
-    assert first.endswith("stopping: 5 in flight, press Ctrl-C again to abort")
+    assert first.endswith("stopping: 5 in flight, the next Ctrl-C aborts")
 
 
 def test_a_waiting_run_says_when_it_tries_again() -> None:
@@ -202,6 +202,12 @@ def test_the_plain_line_says_the_same() -> None:
         "136/220 done (61 %), 6 failed, 76 waiting, 8 in flight, 12.4/s, 0:07 left, cost $0.0412;"
         " flaky healthy; limited degraded, next try in 12 s: rate limited"
     )
+
+
+def test_cancelled_jobs_are_told_where_there_are_any() -> None:
+    picture = snapshot(total=223, cancelled=3)
+    assert "6 failed, 3 cancelled, 76 waiting" in state_line(picture)
+    assert "6 failed · 3 cancelled · 76 waiting" in "\n".join(shown(picture))
 
 
 def test_a_condition_has_status_next_try_and_reason() -> None:
