@@ -16,6 +16,7 @@ _WORDS = (
 
 def refusal_text(message: str) -> str:
     """Return a message with the option before its colon and what it needs behind it."""
+    message = message.replace("\n\t", " ")  # a list, which belongs on its line
     found = _VALUE.fullmatch(message)
     if found is None:
         return message

@@ -66,5 +66,5 @@ async def _in_use(path: Path) -> AiqError:
             await database.close()
         if run is not None:
             holder = f"a run (pid {run.pid} on {run.host}, since {rfc3339(run.started_at)})"
-            hint += ", or stop it with Ctrl-C; `aiq status` shows how far it is"
+            hint += ", or stop it with Ctrl-C or `aiq ctl stop`; `aiq status` shows how far it is"
     return StoreInUse(f"database {path} is in use by {holder}", hint=hint)

@@ -184,7 +184,7 @@ async def test_what_will_not_pass_is_said_once(reply: Reply, said: str) -> None:
         assert [seen.path for seen in server.ledger] == ["/hook", "/hook"]
     assert notes == [
         f"an alert was not delivered to webhook: {said}",
-        "2 message(s) of alerts were not delivered to webhook",
+        "2 messages of alerts were not delivered to webhook",
     ]
 
 
@@ -199,8 +199,8 @@ async def test_a_dead_webhook_delays_no_other_channel() -> None:
             await living.until(lambda: len(living.notices) == number + 1)  # noqa: B023
     assert titles(living) == [f"aiq [CRITICAL] a: t{number}" for number in range(3)]
     assert notes[-2:] == [
-        "3 message(s) of alerts were not delivered to webhook",
-        "3 message(s) of alerts were not delivered to hanging",
+        "3 messages of alerts were not delivered to webhook",
+        "3 messages of alerts were not delivered to hanging",
     ]
     assert "very-secret" not in "".join(notes)
 
@@ -239,7 +239,7 @@ async def test_what_a_channel_cannot_hold_is_lost_and_counted() -> None:
         alerts._tasks[0].cancel()  # so that the end need not wait for it
         courier._settled.set()
     assert courier_lost == 7
-    assert notes == [f"{HELD + 8} message(s) of alerts were not delivered to hanging"]
+    assert notes == [f"{HELD + 8} messages of alerts were not delivered to hanging"]
 
 
 def compose_any() -> Any:

@@ -251,7 +251,7 @@ async def test_a_dead_webhook_changes_nothing_but_a_note(tmp_path: Path) -> None
         bench.alert("http://127.0.0.1:1/hook")
         result = await bench.run_watched(prompts(20))
     assert result.exit_code is ExitCode.OK
-    assert bench.recorder.notes[-1] == ("1 message(s) of alerts were not delivered to webhook")
+    assert bench.recorder.notes[-1] == ("1 message of alerts was not delivered to webhook")
 
 
 async def test_nothing_to_do_is_nothing_to_tell(tmp_path: Path) -> None:

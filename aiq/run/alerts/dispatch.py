@@ -140,7 +140,8 @@ class Alerts:
         if self._triage is not None and (cost := self._triage.account) is not None:
             self._note_harmlessly(cost)
         for name, count in lost.items():
-            self._note_harmlessly(f"{count:,} message(s) of alerts were not delivered to {name}")
+            messages = "message of alerts was" if count == 1 else "messages of alerts were"
+            self._note_harmlessly(f"{count:,} {messages} not delivered to {name}")
 
     async def _gather(self) -> None:
         """Make messages of alerts until the end; its own mistake is said, and ends it."""
