@@ -1,4 +1,4 @@
-"""`aiq monitor` as a process: what it tells, where, and how it ends."""
+"""`aiq monitor` from its options to its end, mostly as a process: what it tells, and where."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from aiq.store.health import health_path
 from aiq.store.lock import RunLock
+from tests.cli.conftest import Aiq
 from tests.support.fault_server import FaultServer
 from tests.support.process import WAIT_S, Process, Workplace, contents
 from tests.support.replies import Reply, Seen
@@ -128,15 +129,14 @@ KEYS = {"at", "event", "level", "provider", "title", "detail"}
 
 
 @pytest.mark.parametrize(
-    ("names", "code"), [((), 1), (("good",), 0), (("bad",), 3), (("bad", "good"), 1)]
+    ("names", "code"), [((), 1), (("quick",), 0), (("broken",), 3), (("broken", "quick"), 1)]
 )
-async def test_once_ends_as_a_probe_does(tmp_path: Path, names: tuple[str, ...], code: int) -> None:
-    async with FaultServer() as server, Workplace(tmp_path, good=server, bad=CLOSED) as place:
-        ended = await place.run("monitor", "--once", "-m", "model", *names)
-    assert (ended.code, ended.err) == (code, b"")
-    lines = ended.out.decode().splitlines()
+def test_once_ends_as_a_probe_does(aiq: Aiq, names: tuple[str, ...], code: int) -> None:
+    ended = aiq("monitor", "--once", *names)
+    assert (ended.exit_code, ended.stderr) == (code, "")
+    lines = ended.stdout.splitlines()
     told = [line for line in lines if " now unhealthy: " in line]
-    assert len(told) == (names != ("good",))
+    assert len(told) == (names != ("quick",))
     heading = next(line for line in lines if line.startswith("provider"))
     titles = "provider status last 20 mean p50 p95 p99 available last incident"
     assert " ".join(heading.split()) == titles
@@ -168,13 +168,12 @@ async def test_once_as_json_ends_with_the_state(tmp_path: Path) -> None:
     assert KEY.encode() not in b"".join([ended.out, *contents(tmp_path).values()])
 
 
-async def test_three_times_once_is_three_in_a_row(tmp_path: Path) -> None:
-    """A scheduled job is a process each time; the history is in the database."""
-    async with Workplace(tmp_path, a=CLOSED) as place:
-        told = []
-        for _ in range(4):
-            ended = await place.run("monitor", "--once", "--json")
-            told.append([json.loads(line).get("title") for line in ended.out.splitlines()][:-1])
+def test_three_times_once_is_three_in_a_row(aiq: Aiq) -> None:
+    """A scheduled job knows nothing of the one before; the history is in the database."""
+    told = []
+    for _ in range(4):
+        ended = aiq("monitor", "--once", "--json", "broken")
+        told.append([json.loads(line).get("title") for line in ended.stdout.splitlines()][:-1])
     assert told == [["now unhealthy"], [], ["down"], []]
 
 
@@ -275,28 +274,27 @@ async def test_it_lives_beside_a_run_and_shows_its_breaker(tmp_path: Path) -> No
         ("--health-file", "/dev/null"),
     ],
 )
-async def test_what_makes_no_sense_is_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """In particular, no file is overwritten that is no health file."""
-    async with FaultServer() as server, Workplace(tmp_path, a=server) as place:
-        before = contents(tmp_path)
-        ended = await place.run("monitor", "--once", *arguments)
-        assert server.ledger == []
-        assert contents(tmp_path) == before
-    assert (ended.code, ended.out) == (2, b"")
-    assert ended.text.startswith("error: ")
-    assert "`-o" not in ended.text
+def test_what_makes_no_sense_is_refused(aiq: Aiq, folder: Path, arguments: tuple[str, ...]) -> None:
+    """In particular, no file is overwritten that is no health file, and no probe leaves a trace."""
+    before = contents(folder)
+    ended = aiq("monitor", "--once", *arguments)
+    assert contents(folder) == before
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: ")
+    assert "`-o" not in ended.stderr
 
 
 @pytest.mark.parametrize("once", [("--once",), ()])
-async def test_a_proxy_that_cannot_be_used_is_refused(
-    tmp_path: Path, once: tuple[str, ...]
+def test_a_proxy_that_cannot_be_used_is_refused(
+    aiq: Aiq, folder: Path, monkeypatch: pytest.MonkeyPatch, once: tuple[str, ...]
 ) -> None:
     """Before anything is sent, and not as a bug."""
-    async with Workplace(tmp_path, a="http://llm.invalid/v1") as place:
-        ended = await place.run("monitor", *once, env={"HTTP_PROXY": "ftp://127.0.0.1:1"})
-    assert (ended.code, ended.out) == (2, b"")
-    assert "error: " in ended.text
-    assert "bug" not in ended.text
+    (folder / "aiq.toml").write_text('providers = [{ name = "a", base_url = "http://a.invalid" }]')
+    monkeypatch.setenv("HTTP_PROXY", "ftp://127.0.0.1:1")
+    ended = aiq("monitor", *once)
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert "error: " in ended.stderr
+    assert "bug" not in ended.stderr
 
 
 async def test_a_health_file_that_cannot_be_written_later_is_a_note(tmp_path: Path) -> None:

@@ -237,8 +237,8 @@ async def test_without_their_texts_answers_keep_their_place(tmp_path: Path) -> N
 async def test_what_is_removed_is_no_longer_in_the_file(tmp_path: Path) -> None:
     """Neither in free pages nor beside it, and nobody else may read what is left."""
     async with FaultServer(lambda s: Reply.chat(f"very secret {s.prompt} " * 500)) as server:
-        bench = await worked(tmp_path, server, 40)
-        await bench.run(files=[bench.write(prompts(900, prefix="q"), "other.jsonl")], partial=True)
+        bench = await worked(tmp_path, server, 12)
+        await bench.run(files=[bench.write(prompts(270, prefix="q"), "other.jsonl")], partial=True)
         size = bench.database.stat().st_size
         done = await purged(bench, batch="prompts")
         assert done.bytes_after == bench.database.stat().st_size == size, "too little to bother"

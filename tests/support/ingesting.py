@@ -89,6 +89,7 @@ async def _with_every_line_read(
 ) -> IngestReport | None:
     """Do the same in a copy that remembers no reading of these; None if it is refused there."""
     other = await open_for_run(copy)
+    await other.rows("PRAGMA synchronous = OFF")  # it is thrown away
     try:
         for source in sources:
             await readings.forget(other, source.batch.id)
