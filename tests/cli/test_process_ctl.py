@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Aiq
 from tests.support.fault_server import FaultServer
 from tests.support.invariants import rows
 from tests.support.ledger import check_all_answered, prompts, states
 from tests.support.process import Ended, Workplace
 from tests.support.replies import Reply
 
-FAST = Reply(delay_s=0.05)
-"""With 40 in flight, up to 800 a second."""
+FAST = Reply(delay_s=0.1)
+"""With 40 in flight, up to 400 a second, so that a run lasts until the next command comes."""
 
-MANY = 3000
+MANY = 1500
 
 
 async def ctl(place: Workplace, *words: str) -> Ended:
@@ -40,7 +41,7 @@ async def test_pause_resume_and_stop(tmp_path: Path) -> None:
     """Paused, nothing is sent while other commands come and go; stopped, it can be resumed."""
     async with FaultServer(FAST) as server, workplace(tmp_path, a=server) as place:
         running = await place.start("run", place.write(prompts(MANY)))
-        await server.seen(300)
+        await server.seen(100)
         said = await done(place, "pause")
         assert said == "paused: nothing new is sent, 40 in flight finish"
         await server.idle()
@@ -61,10 +62,12 @@ async def test_pause_resume_and_stop(tmp_path: Path) -> None:
         assert "note: `aiq ctl`: paused" in ended.text
         assert "resume   aiq run p.jsonl" in ended.text
         assert states(place.db).get("running") is None
+        count = len(server.ledger)
+        server.load(Reply())
         again = await (await place.start("run", "p.jsonl")).ended()
         assert again.code == 0
         check_all_answered(place.db, MANY)
-        assert len(server.ledger) == MANY
+        assert count + len(server.ledger) == MANY
 
 
 async def test_concurrency_and_a_disabled_provider_in_the_ledgers_of_servers(
@@ -76,11 +79,11 @@ async def test_concurrency_and_a_disabled_provider_in_the_ledgers_of_servers(
         workplace(tmp_path, a=a, b=b) as place,
     ):
         running = await place.start("run", place.write(prompts(MANY)))
-        await a.seen(300)
+        await a.seen(100)
         assert await done(place, "disable", "a") == "a is disabled until you enable it"
         await a.idle()
         count = len(a.ledger)
-        await b.seen(200)
+        await b.seen(100)
         assert len(a.ledger) == count
         assert (await done(place, "set", "concurrency=5")).startswith("at most 5 in flight")
         await b.seen(len(b.ledger) + 40)
@@ -117,18 +120,18 @@ async def test_a_budget_in_exact_amounts(tmp_path: Path) -> None:
         ]
 
 
-async def test_what_cannot_be_controlled(tmp_path: Path) -> None:
+def test_what_cannot_be_controlled(aiq: Aiq) -> None:
     """No database; no run at work; a provider that nobody knows."""
-    async with FaultServer() as server, Workplace(tmp_path, a=server) as place:
-        missing = await ctl(place, "pause")
-        assert (missing.code, b"no database" in missing.err) == (2, True)
-        await (await place.start("run", place.write(prompts(3)))).ended()
-        for words in (["pause"], ["set", "concurrency=2"], ["status"], ["reset", "a"]):
-            ended = await ctl(place, *words)
-            assert (ended.code, ended.out) == (2, b"")
-            assert "no run is at work on aiq.db" in ended.text
-        ended = await ctl(place, "disable", "nobody")
-        assert (ended.code, "ever asked a provider called `nobody`" in ended.text) == (2, True)
+    missing = aiq("ctl", "pause")
+    assert (missing.exit_code, "no database" in missing.stderr) == (2, True)
+    aiq("run", "prompts.jsonl", "-p", "quick")
+    for words in (["pause"], ["set", "concurrency=2"], ["status"], ["reset", "quick"]):
+        ended = aiq("ctl", *words)
+        assert (ended.exit_code, ended.stdout) == (2, "")
+        assert "no run is at work on aiq.db" in ended.stderr
+    ended = aiq("ctl", "disable", "nobody")
+    known = "ever asked a provider called `nobody`" in ended.stderr
+    assert (ended.exit_code, known) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -149,11 +152,10 @@ async def test_what_cannot_be_controlled(tmp_path: Path) -> None:
         (["explode"], "explode"),
     ],
 )
-async def test_what_makes_no_sense(tmp_path: Path, words: list[str], said: str) -> None:
-    async with Workplace(tmp_path) as place:
-        ended = await ctl(place, *words)
-        assert ended.code == 2
-        assert said in ended.text
+def test_what_makes_no_sense(aiq: Aiq, words: list[str], said: str) -> None:
+    ended = aiq("ctl", *words)
+    assert ended.exit_code == 2
+    assert said in ended.stderr
 
 
 async def test_the_live_view_says_it(tmp_path: Path) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import os
+import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from aiq.cli.app import app
 from aiq.cli.values import age_us
 from aiq.errors import Refused
-from tests.cli.conftest import Aiq
+from tests.cli.conftest import CONFIG, Aiq
 from tests.support.invariants import check_store, rows
 from tests.support.ledger import prompts
-from tests.support.process import TERMINAL, Workplace, contents
+from tests.support.process import ROOT, TERMINAL, WAIT_S, Workplace, contents
 
 JOBS = 4_000
 SIMULATED = {
@@ -184,6 +190,20 @@ async def test_a_person_is_asked(tmp_path: Path) -> None:
             assert rows(place.db, "SELECT count(*) FROM job") == [(left,)]
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with many finished jobs, to be copied."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "aiq.toml").write_text(CONFIG)
+    file = folder / "prompts.jsonl"
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in prompts(JOBS)))
+    database = folder / "aiq.db"
+    words = ["run", str(file), "--config", str(folder / "aiq.toml"), "--db", str(database)]
+    ran = CliRunner().invoke(app, [*words, "-p", "quick", "-q"], prog_name="aiq")
+    assert ran.exit_code == 0, ran.stderr
+    return database
+
+
 @pytest.mark.parametrize(
     ("number", "how"),
     [
@@ -193,31 +213,36 @@ async def test_a_person_is_asked(tmp_path: Path) -> None:
         (signal.SIGTERM, ("--answers-only",)),
     ],
 )
-async def test_it_may_be_stopped_at_any_point(
-    tmp_path: Path, number: signal.Signals, how: tuple[str, ...]
+def test_it_may_be_stopped_at_any_point(
+    aiq: Aiq, folder: Path, finished: Path, number: signal.Signals, how: tuple[str, ...]
 ) -> None:
     """What is gone is gone whole, no total has changed, and the same command goes on."""
     command = ("purge", "--older-than", "1m", "--yes", *how)
-    async with Workplace(tmp_path, a=SIMULATED) as place:
-        file = place.write(prompts(JOBS))
-        assert (await place.run("run", file, "-q")).code == 0
-        aged(place.db)
-        cost = (await place.run("status", "--json")).json()["cost_usd"]
-        running = await place.start(*command)
-        while remaining(place.db) == JOBS:  # noqa: ASYNC110 - it is another process that changes it
-            await asyncio.sleep(0)
-        running.send(number)
-        assert (await running.ended()).code == (130 if number == signal.SIGINT else -number)
-        assert 0 < remaining(place.db) < JOBS, "it came too late to prove anything"
-        assert (await place.run("doctor", "--verify", "aiq.db")).code == 0
-        check_runless(place.db)
-        assert (await place.run("status", "--json")).json()["cost_usd"] == cost
-        assert (await place.run(*command)).code == 0
-        assert remaining(place.db) == 0
-        assert (await place.run("doctor", "--verify", "aiq.db")).code == 0
-        check_store(place.db)
-        assert (await place.run("status", "--json")).json()["cost_usd"] == cost
-    assert not [name for name in contents(tmp_path) if "rescue" in name or "copy" in name]
+    database = Path(shutil.copy(finished, folder / "aiq.db"))
+    aged(database)
+    cost = json.loads(aiq("status", "--json").stdout)["cost_usd"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "aiq", *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+    ) as running:
+        while remaining(database) == JOBS:
+            assert running.poll() is None
+            time.sleep(0.001)  # it is another process that changes it, and tells nobody
+        running.send_signal(number)
+        code = running.wait(WAIT_S)
+    assert code == (130 if number == signal.SIGINT else -number)
+    assert 0 < remaining(database) < JOBS, "it came too late to prove anything"
+    assert aiq("doctor", "--verify", "aiq.db").exit_code == 0
+    check_runless(database)
+    assert json.loads(aiq("status", "--json").stdout)["cost_usd"] == cost
+    assert aiq(*command).exit_code == 0
+    assert remaining(database) == 0
+    assert aiq("doctor", "--verify", "aiq.db").exit_code == 0
+    check_store(database)
+    assert json.loads(aiq("status", "--json").stdout)["cost_usd"] == cost
+    assert not [name for name in contents(folder) if "rescue" in name or "copy" in name]
 
 
 def remaining(path: Path) -> int:
