@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.cli.conftest import Aiq
 from tests.support.fault_server import FaultServer
 from tests.support.invariants import check_store
 from tests.support.ledger import prompts, states
 from tests.support.process import Workplace
 from tests.support.replies import Reply, Seen
 
-FAST = Reply(delay_s=0.05)
-MANY = 3000
+FAST = Reply(delay_s=0.1)
+MANY = 1200
 
 
 async def test_cancel_beside_a_run(tmp_path: Path) -> None:
@@ -19,7 +20,7 @@ async def test_cancel_beside_a_run(tmp_path: Path) -> None:
     async with FaultServer(FAST) as server, Workplace(tmp_path, a=server) as place:
         running = await place.start("run", place.write(prompts(MANY)))
         await server.seen(100)
-        cancelled = await (await place.start("cancel", "p2990", "p2991")).ended()
+        cancelled = await (await place.start("cancel", "p1190", "p1191")).ended()
         assert cancelled.code == 0
         assert cancelled.text.startswith("2 jobs cancelled\nundo")
         told = (await (await place.start("cancel", "p", "--json")).ended()).json()
@@ -63,19 +64,17 @@ async def test_retry_failed_beside_a_run(tmp_path: Path) -> None:
         check_store(place.db)
 
 
-async def test_cancel_without_a_run(tmp_path: Path) -> None:
-    async with FaultServer() as server, Workplace(tmp_path, a=server) as place:
-        file = place.write(prompts(5))
-        missing = await (await place.start("cancel", "p")).ended()
-        assert (missing.code, "no database" in missing.text) == (2, True)
-        await (await place.start("run", file, "--limit", "2")).ended()
-        for words, said in (
-            (["nothing"], "no batch and no job `nothing`"),
-            (["p", "--batch", "p"], "no job `p` in batch `p`"),
-        ):
-            ended = await (await place.start("cancel", *words)).ended()
-            assert (ended.code, said in ended.text) == (2, True)
-        ended = await (await place.start("cancel", "p")).ended()
-        assert ended.text.startswith("3 jobs cancelled, 2 had ended already\nundo")
-        ended = await (await place.start("cancel", "p")).ended()
-        assert ended.text == "0 jobs cancelled, 2 had ended already, 3 were cancelled before\n"
+def test_cancel_without_a_run(aiq: Aiq) -> None:
+    missing = aiq("cancel", "prompts")
+    assert (missing.exit_code, "no database" in missing.stderr) == (2, True)
+    aiq("run", "prompts.jsonl", "-p", "quick", "--limit", "1")
+    for words, said in (
+        (["nothing"], "no batch and no job `nothing`"),
+        (["prompts", "--batch", "prompts"], "no job `prompts` in batch `prompts`"),
+    ):
+        ended = aiq("cancel", *words)
+        assert (ended.exit_code, said in ended.stderr) == (2, True)
+    ended = aiq("cancel", "prompts")
+    assert ended.stderr.startswith("2 jobs cancelled, 1 had ended already\nundo")
+    ended = aiq("cancel", "prompts")
+    assert ended.stderr == "0 jobs cancelled, 1 had ended already, 2 were cancelled before\n"

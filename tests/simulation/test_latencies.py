@@ -19,13 +19,13 @@ BEGINS, ENDS = 120.0, 180.0
 
 
 def played(directory: Path, *phases: Phase) -> list[Alert]:
-    """Run 3,000 jobs of half a second, eight at a time."""
+    """Run 1,500 jobs of half a second, four at a time."""
     scenario = Scenario(
         seed=1,
-        jobs=3000,
+        jobs=1500,
         poison=frozenset(),
         bad_lines=0,
-        run=RunSettings(concurrency=8),
+        run=RunSettings(concurrency=4),
         providers=(factories.provider(name="a", base_url="http://a.test/v1", price=PRICE),),
         characters={
             "a": Character(latency=Latency(0.5, "lognormal", 0.3), phases=phases, price=PRICE)
