@@ -2,7 +2,7 @@
 
 import pytest
 
-from aiq.cli.summary import summary
+from aiq.cli.summary import about_budget, summary
 from aiq.errors import ExitCode
 from aiq.run.report import Tally
 from aiq.run.result import RunResult
@@ -27,3 +27,16 @@ def test_what_may_be_paid_says_of_which_runs(this_run: int, said: str) -> None:
     result.ledger.providers["a"] = tally(this_run)
     lines = [line.plain for line in summary(result, width=100, next_steps={})]
     assert said in lines
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "is_said"), [(ExitCode.BUDGET, True), (ExitCode.NO_PROVIDER, False)]
+)
+def test_the_budget_that_a_command_to_resume_names_is_explained(
+    exit_code: ExitCode, is_said: bool
+) -> None:
+    """It is higher than what was given, and nobody knows where it comes from."""
+    result = RunResult(exit_code=exit_code, resume="aiq run p.jsonl --budget 2.6")
+    said = "".join(line.plain for line in about_budget(result))
+    assert ("about what the rest needs" in said) is is_said
+    assert not about_budget(RunResult(exit_code=exit_code))
