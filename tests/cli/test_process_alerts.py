@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aiq.store.health import health_path
+from tests.cli.conftest import Aiq
 from tests.support.fault_server import FaultServer
 from tests.support.process import Workplace, contents
 from tests.support.replies import Reply
@@ -17,8 +18,8 @@ from tests.support.sessions import prompts
 SECRET = "very-secret-path-4711"
 
 
-def alerts(place: Workplace, text: str) -> None:
-    with (place.directory / "aiq.toml").open("a") as file:
+def alerts(directory: Path, text: str) -> None:
+    with (directory / "aiq.toml").open("a") as file:
         file.write(f"\n[alerts]\n{text}\n")
 
 
@@ -27,7 +28,7 @@ async def test_the_test_alert_says_whether_it_arrived(
     tmp_path: Path, reply: Reply | None, code: int
 ) -> None:
     async with FaultServer(reply) as hook, Workplace(tmp_path, a="http://127.0.0.1:1/v1") as place:
-        alerts(place, 'webhook_env = "W"')
+        alerts(tmp_path, 'webhook_env = "W"')
         before = contents(tmp_path)
         url = {"W": f"{hook.root}/{SECRET}"}
         ended = await place.run("alerts", "test", env=url)
@@ -53,19 +54,21 @@ async def test_the_test_alert_says_whether_it_arrived(
         ('urls_env = "U"', "error: U (URL 1): apprise does not take it"),
     ],
 )
-async def test_what_cannot_be_sent_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
-    async with Workplace(tmp_path, a="http://127.0.0.1:1/v1") as place:
-        if text is not None:
-            alerts(place, text)
-        ended = await place.run("alerts", "test", env={"U": f"dicsord://{SECRET}"})
-    assert (ended.code, ended.out) == (2, b"")
-    assert ended.text.startswith(said)
-    assert SECRET not in ended.text
+def test_what_cannot_be_sent_is_refused(
+    aiq: Aiq, folder: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, said: str
+) -> None:
+    if text is not None:
+        alerts(folder, text)
+    monkeypatch.setenv("U", f"dicsord://{SECRET}")
+    ended = aiq("alerts", "test")
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(said)
+    assert SECRET not in ended.stderr
 
 
 async def test_a_run_whose_alerts_cannot_be_sent_sends_nothing(tmp_path: Path) -> None:
     async with FaultServer() as server, Workplace(tmp_path, a=server) as place:
-        alerts(place, 'webhook_env = "W"')
+        alerts(tmp_path, 'webhook_env = "W"')
         ended = await place.run("run", place.write(prompts(2)))
         assert server.ledger == []
     assert ended.code == 2
@@ -75,7 +78,7 @@ async def test_the_end_of_a_run_is_told_and_no_secret_stays(tmp_path: Path) -> N
     """Neither in the database, nor in what is printed where the webhook is dead."""
     async with FaultServer() as hook, FaultServer() as server:
         async with Workplace(tmp_path, a=server) as place:
-            alerts(place, 'webhook_env = "W"')
+            alerts(tmp_path, 'webhook_env = "W"')
             path = place.write(prompts(3))
             ended = await place.run("run", path, env={"W": f"{hook.root}/{SECRET}"})
             assert (ended.code, [json.loads(one.body)["title"] for one in hook.ledger]) == (
@@ -98,8 +101,8 @@ async def test_a_hanging_webhook_takes_nothing_from_the_end_of_a_run(
     """A signal that comes while the last message is waited for still leaves the summary."""
     server = FaultServer(Reply(delay_s=0.01))
     async with FaultServer(Reply.hang()) as hook, server, Workplace(tmp_path, a=server) as place:
-        alerts(place, f'webhook = "{hook.root}"')
-        running = await place.start("run", place.write(prompts(20_000)))
+        alerts(tmp_path, f'webhook = "{hook.root}"')
+        running = await place.start("run", place.write(prompts(5_000)))
         await server.seen(5)
         for count, number in enumerate(numbers):
             await hook.seen(count)
@@ -114,7 +117,7 @@ async def test_a_chat_that_hangs_does_not_keep_the_process(tmp_path: Path) -> No
     """Its thread would wait another minute; nobody waits for it."""
     async with FaultServer(Reply.hang()) as hook, FaultServer() as server:
         async with Workplace(tmp_path, a=server) as place:
-            alerts(place, "")
+            alerts(tmp_path, "")
             url = f"json://127.0.0.1:{hook.port}/?rto=60"
             ended = await place.run("run", place.write(prompts(3)), env={"AIQ_ALERT_URLS": url})
         assert len(hook.ledger) == 1
@@ -122,8 +125,7 @@ async def test_a_chat_that_hangs_does_not_keep_the_process(tmp_path: Path) -> No
     assert "note: 1 message of alerts was not delivered to JSON" in ended.text
 
 
-async def test_without_a_command_the_group_shows_its_help(tmp_path: Path) -> None:
-    async with Workplace(tmp_path, a="http://127.0.0.1:1/v1") as place:
-        ended = await place.run("alerts")
-    assert (ended.code, ended.out) == (2, b"")
-    assert "Usage: aiq alerts" in ended.text
+def test_without_a_command_the_group_shows_its_help(aiq: Aiq) -> None:
+    ended = aiq("alerts")
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert "Usage: aiq alerts" in ended.stderr
