@@ -169,15 +169,14 @@ class Aftermath:
         if never.kind is not None:
             self._writer.submit(Reject(job.id, never.kind.value, never.message))
             return
-        self._halt.given_up.add(job.id)
-        self._halt.refusal = _why_unusable(job, never) or self._halt.refusal
+        self._halt.give_up(job.id, _why_unusable(job, never))
 
     def leave_unbounded(self, job: Job, candidate: Candidate) -> None:
         """Leave a job pending whose worst case at the candidate nobody knows: others go on."""
-        self._halt.given_up.add(job.id)
-        self._halt.refusal = (
+        self._halt.give_up(
+            job.id,
             f"a budget cannot bound a request for `{candidate.model}` to {candidate.provider}: it"
-            " has no known price, no cap on its output, or refers to more than it holds"
+            " has no known price, no cap on its output, or refers to more than it holds",
         )
 
     def route(self, job: Job, now: float) -> Route:

@@ -21,6 +21,10 @@ class Stopped(Exception):
     """The user stopped the reading of files; nothing of it remains."""
 
 
+GIVEN_UP_KEPT = 100_000
+"""Jobs that nobody can take which an operator may still bring back; more wait for the next run."""
+
+
 class Halt:
     """The first reason to stop wins; `refusal` is what stood in the way, as far as known."""
 
@@ -32,7 +36,21 @@ class Halt:
         self.refusal: str | None = None
         self.given_up: set[int] = set()
         """Jobs that stay pending because nobody is left who could take them."""
+        self._has_more_given_up = False
         self.changed = asyncio.Event()
+
+    def give_up(self, job_id: int, refusal: str | None) -> None:
+        """Note a job that stays pending, and why."""
+        if len(self.given_up) < GIVEN_UP_KEPT:
+            self.given_up.add(job_id)
+        else:
+            self._has_more_given_up = True
+        self.refusal = refusal or self.refusal
+
+    @property
+    def leaves_jobs(self) -> bool:
+        """Whether jobs stay pending because nobody can take them."""
+        return bool(self.given_up) or self._has_more_given_up
 
     def end(self, why: End, refusal: str | None = None) -> None:
         """Send nothing new from now on; only the first call rings, so that it may be repeated."""

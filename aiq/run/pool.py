@@ -197,7 +197,7 @@ class Pool:
                 return End.BUDGET
             is_over = self._patience.ends_at <= self._clock.now()
             return End.WAITED if is_over and not self.in_flight else None
-        return End.NO_PROVIDER if self._halt.given_up else End.DONE
+        return End.NO_PROVIDER if self._halt.leaves_jobs else End.DONE
 
     async def _rest(self) -> None:
         """Sleep until something changes or an instant comes that may change something."""

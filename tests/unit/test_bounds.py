@@ -29,6 +29,7 @@ from aiq.run import chunks, fleet, price_table
 from aiq.run.chunks import next_chunk
 from aiq.run.deadlines import Deadlines
 from aiq.run.fleet import Fleet
+from aiq.run.halt import GIVEN_UP_KEPT, Halt
 from aiq.run.price_table import PriceTable, Terms
 from aiq.store.rows import CHUNKS, statements
 from tests.support.factories import candidate, outcome, provider, standing
@@ -232,3 +233,13 @@ def test_statements_over_any_number_of_rows_have_few_texts() -> None:
         for one in statements("SELECT * FROM (VALUES {rows})", [(1, 2)] * count)
     }
     assert len(texts) == len(CHUNKS)
+
+
+def test_jobs_that_nobody_can_take_are_remembered_up_to_a_number() -> None:
+    """Those beyond it keep the run from ending as if all were done, and that is all they cost."""
+    halt = Halt()
+    for job_id in range(GIVEN_UP_KEPT + 10):
+        halt.give_up(job_id, None)
+    assert len(halt.given_up) == GIVEN_UP_KEPT
+    halt.given_up.clear()
+    assert halt.leaves_jobs
