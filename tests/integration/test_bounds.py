@@ -133,7 +133,7 @@ def gauges(monkeypatch: pytest.MonkeyPatch) -> list[Gauge]:
             await database.rows("SELECT 1")
         await apply(database, **named)
 
-    monkeypatch.setattr("aiq.run.session.Writer", new_gauge)
+    monkeypatch.setattr("aiq.run.sending.Writer", new_gauge)
     monkeypatch.setattr(writer, "apply", apply_late)
     return made
 
