@@ -148,12 +148,9 @@ async def test_all_providers_down_are_told_in_one_or_few_messages(tmp_path: Path
         result = await bench.run_watched(prompts(50))
     assert result.exit_code is ExitCode.NO_PROVIDER
     found = [one for seen in hook.ledger for one in json.loads(seen.body)["alerts"]]
-    assert [(one["provider"], one["title"], one["level"]) for one in found] == [
-        ("a", "down", "critical"),
-        ("b", "down", "critical"),
-        ("c", "down", "critical"),
-        (None, "stopped", "critical"),
-    ]
+    *down, stopped = [(one["provider"], one["title"], one["level"]) for one in found]
+    assert sorted(down) == [(name, "down", "critical") for name in "abc"]
+    assert stopped == (None, "stopped", "critical")
     assert "no provider has been usable" in found[-1]["detail"]
     assert "(status 3)" in found[-1]["detail"]
 
