@@ -8,7 +8,6 @@ import os
 import random
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from rich.text import Text
 
@@ -16,12 +15,13 @@ from aiq.cli import streams
 from aiq.cli.failure import Failure
 from aiq.cli.figures import plural
 from aiq.cli.health_options import MonitorOptions
+from aiq.cli.health_settings import looked_at
 from aiq.cli.monitor_view import View, alert_json, alert_line, frame, health_table, remarks
 from aiq.cli.picture import Picture
 from aiq.cli.text import visible
 from aiq.cli.values import model_name
 from aiq.clock import Clock, rfc3339
-from aiq.config import Settings, load
+from aiq.config import Settings
 from aiq.errors import Refused
 from aiq.policy.alert import Alert, AlertLevel
 from aiq.policy.health import Level
@@ -48,15 +48,7 @@ _DAY_S = 86_400
 
 def monitor_providers(options: MonitorOptions, failure: Failure) -> int:
     """Do what `aiq monitor` promises; return the exit status."""
-    settings = load(
-        config_path=options.config,
-        providers=options.providers or (),
-        environ=os.environ,
-        working_directory=Path.cwd(),
-        needs_keys=False,
-        naming="aiq monitor",
-    )
-    failure.protect(secret for one in settings.providers for secret in one.secrets)
+    settings = looked_at(options.config, options.providers, failure, naming="aiq monitor")
     settings = asked_for(settings, interval_s=options.interval, is_free=options.free)
     return asyncio.run(_Watch(options, settings).carry_out())
 

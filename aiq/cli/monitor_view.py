@@ -13,7 +13,7 @@ from aiq.cli.signs import sparkline, status_text
 from aiq.cli.text import NAME, visible
 from aiq.clock import rfc3339
 from aiq.policy.alert import Alert, AlertLevel
-from aiq.policy.anomaly import duration
+from aiq.policy.duration import shown_duration
 from aiq.policy.health import USABLE
 from aiq.run.monitor import Watched
 from aiq.store.writes import ProviderState
@@ -110,7 +110,7 @@ def _incident(one: Watched, now_us: int) -> Text:
 
 
 def _ago(age_us: int) -> str:
-    return f"{duration(age_us / 1e6)} ago" if age_us >= 1_000_000 else "now"
+    return f"{shown_duration(age_us / 1e6)} ago" if age_us >= 1_000_000 else "now"
 
 
 def remarks(view: View) -> list[Text]:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.text import Text
 
@@ -14,11 +13,12 @@ from aiq.cli import figures, streams
 from aiq.cli.columns import GAP, Column, table
 from aiq.cli.failure import Failure
 from aiq.cli.health_options import ProbeOptions
+from aiq.cli.health_settings import looked_at
 from aiq.cli.signs import status_text
 from aiq.cli.text import visible
 from aiq.cli.values import model_name
 from aiq.clock import Clock, rfc3339
-from aiq.config import Settings, load
+from aiq.config import Settings
 from aiq.policy.health import Level
 from aiq.run.probe import Probe, ProviderHealth, Round
 from aiq.run.signals import Signals
@@ -47,15 +47,7 @@ _HISTORY = (
 
 def probe_providers(options: ProbeOptions, failure: Failure) -> int:
     """Do what `aiq probe` promises; return the exit status."""
-    settings = load(
-        config_path=options.config,
-        providers=options.providers or (),
-        environ=os.environ,
-        working_directory=Path.cwd(),
-        needs_keys=False,
-        naming="aiq probe",
-    )
-    failure.protect(secret for one in settings.providers for secret in one.secrets)
+    settings = looked_at(options.config, options.providers, failure, naming="aiq probe")
     return asyncio.run(_Watch(options, settings).carry_out())
 
 

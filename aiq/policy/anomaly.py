@@ -22,12 +22,11 @@ import msgspec
 from aiq.policy.alert import Alert, AlertLevel
 from aiq.policy.conditions import Conditions, Ended, Finding, most_severe
 from aiq.policy.defaults import MonitorSettings
+from aiq.policy.duration import shown_duration
 from aiq.policy.observation import Observation
 from aiq.policy.outage import Outage
 from aiq.policy.pace import Pace
 from aiq.policy.standing import Status
-
-_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -114,13 +113,6 @@ class Detector:
             level=ended.level,
             provider=self._provider,
             title=ended.sign.value,
-            detail=f"after {duration(now - ended.began_at)}: {ended.detail}",
+            detail=f"after {shown_duration(now - ended.began_at)}: {ended.detail}",
             is_recovery=True,
         )
-
-
-def duration(seconds: float) -> str:
-    """Write how long something lasted in its largest unit; a clock may have been set back."""
-    size, unit = next((one for one in _UNITS if seconds >= one[0]), _UNITS[-1])
-    count = int(max(seconds, 0.0) // size)
-    return f"{count} {unit}{'' if count == 1 else 's'}"

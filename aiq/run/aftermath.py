@@ -242,11 +242,18 @@ class Aftermath:
         elif again.delay_s > 0:
             self._waiting.back_off(job, now + again.delay_s)
         else:
-            # The next trial is another job's, and so is the first request after a pause: one that
-            # is refused each time would be the only one that is ever sent.
-            is_last = is_bad_trial or outcome.kind is Kind.RATE_LIMITED
-            self._waiting.add(job, first=not is_last)
+            self._queue_again(job, outcome, is_bad_trial=is_bad_trial)
         return None
+
+    def _queue_again(self, job: Job, outcome: Outcome, *, is_bad_trial: bool) -> None:
+        """
+        Let a job wait for its next turn, first or last of those that wait.
+
+        The next trial is another job's, and so is the first request after a pause: one that is
+        refused each time would be the only one that is ever sent.
+        """
+        is_last = is_bad_trial or outcome.kind is Kind.RATE_LIMITED
+        self._waiting.add(job, first=not is_last)
 
     def _submit(self, assignment: Assignment, outcome: Outcome, write: Settle) -> None:
         self._account_for(assignment, outcome, write)

@@ -68,21 +68,10 @@ class Sending:
         self, database: Database, work: Work, fleet: Fleet, board: Board, run: BegunRun
     ) -> tuple[End, str | None]:
         """Run the pool with everything beside it; return why it ended and what stood in the way."""
-        deadlines = Deadlines(self._clock)
-
-        def committed(writes: Sequence[Write]) -> None:
-            board.committed(writes)
-            pool.nudge()
-
         await recall(database, fleet, self._clock)
-        writer = Writer(database, run_id=run.id, committed=committed)
-        means = self._means(
-            board, fleet=fleet, writer=writer, run=run, known=await jobs.candidate_ids(database)
-        )
-        feed = self._feed(database, work, fleet, run)
-        sender = Sender(clock=self._clock, deadlines=deadlines, redactor=self._redactor)
-        pool = Pool(settings=self._pool_settings(), means=means, feed=feed, sender=sender)
-        publisher = Publisher(fleet, writer, self._clock)
+        deadlines = Deadlines(self._clock)
+        engine = await self._engine(database, work, fleet, board, run, deadlines=deadlines)
+        pool, writer, publisher = engine.pool, engine.writer, engine.publisher
 
         def stop() -> None:
             board.is_draining = True
@@ -98,27 +87,7 @@ class Sending:
                 stop_because(str(writer.failure))
 
         writer.start(ended=ended)
-        self._control.begin(
-            Engine(
-                pool=pool,
-                board=board,
-                fleet=fleet,
-                publisher=publisher,
-                writer=writer,
-                database=database,
-                work=work,
-                jobs=JobOrders(
-                    hand=pool.hand,
-                    feed=feed,
-                    writer=writer,
-                    board=board,
-                    database=database,
-                    scope=work.scope,
-                ),
-                concurrency=self._settings.run.concurrency,
-                config_file=self._settings.file,
-            )
-        )
+        self._control.begin(engine)
         self._signals.tell(stop=stop, abort=pool.abort)
         watching = self._watch.beat(
             lambda lost: stop_because(f"{lost} was deleted or replaced"), self._observer.note
@@ -134,6 +103,49 @@ class Sending:
             finally:
                 self._observer.tick(board.snapshot())
         return end, pool.trouble
+
+    async def _engine(
+        self,
+        database: Database,
+        work: Work,
+        fleet: Fleet,
+        board: Board,
+        run: BegunRun,
+        *,
+        deadlines: Deadlines,
+    ) -> Engine:
+        """Put together what sends and stores; nothing runs yet."""
+
+        def committed(writes: Sequence[Write]) -> None:
+            board.committed(writes)
+            pool.nudge()
+
+        writer = Writer(database, run_id=run.id, committed=committed)
+        known = await jobs.candidate_ids(database)
+        means = self._means(board, fleet=fleet, writer=writer, run=run, known=known)
+        feed = self._feed(database, work, fleet, run)
+        sender = Sender(clock=self._clock, deadlines=deadlines, redactor=self._redactor)
+        pool = Pool(settings=self._pool_settings(), means=means, feed=feed, sender=sender)
+        orders = JobOrders(
+            hand=pool.hand,
+            feed=feed,
+            writer=writer,
+            board=board,
+            database=database,
+            scope=work.scope,
+        )
+        return Engine(
+            pool=pool,
+            board=board,
+            fleet=fleet,
+            publisher=Publisher(fleet, writer, self._clock),
+            writer=writer,
+            database=database,
+            work=work,
+            jobs=orders,
+            concurrency=self._settings.run.concurrency,
+            config_file=self._settings.file,
+        )
 
     def _feed(self, database: Database, work: Work, fleet: Fleet, run: BegunRun) -> Feed:
         return Feed(

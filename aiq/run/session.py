@@ -28,7 +28,7 @@ from aiq.run.funds import open_funds
 from aiq.run.halt import Stopped
 from aiq.run.intake import Intake
 from aiq.run.models import asked_as_named, settle_models
-from aiq.run.observer import Observer
+from aiq.run.observer import Observer, Plan
 from aiq.run.options import RunOptions
 from aiq.run.ownership import owned_database
 from aiq.run.planning import plan_of
@@ -179,20 +179,18 @@ class Session:
             for sentence in itertools.islice(asked_as_named(fleet, loads), MODELS_NOTED):
                 self._observer.note(sentence)
             counts = await jobs.counts(database, work.scope)
-            skipped = counts.get(JobState.SUCCEEDED, 0)
-            plan = plan_of(
-                work,
-                fleet,
-                loads,
-                skipped=skipped,
-                limit=self._options.limit,
-                strategy=self._settings.run.strategy,
-                budget=funds.budget,
-                utc_us=self._clock.utc_us(),
+            self._announce(
+                plan_of(
+                    work,
+                    fleet,
+                    loads,
+                    skipped=counts.get(JobState.SUCCEEDED, 0),
+                    limit=self._options.limit,
+                    strategy=self._settings.run.strategy,
+                    budget=funds.budget,
+                    utc_us=self._clock.utc_us(),
+                )
             )
-            if tight := why_tight(self._options.database, plan.pending):
-                self._observer.note(tight)
-            self._observer.plan(plan)
             if self._options.dry_run:
                 return await outcome_of(database, work, signals=self._signals)
             board = Board(
@@ -209,6 +207,12 @@ class Session:
             )
         finally:
             await fleet.close()
+
+    def _announce(self, plan: Plan) -> None:
+        """Say what is about to happen, and what room there is for it."""
+        if tight := why_tight(self._options.database, plan.pending):
+            self._observer.note(tight)
+        self._observer.plan(plan)
 
     def _fleet(self) -> Fleet:
         rules = self._settings.run

@@ -10,6 +10,7 @@ from aiq.policy.alert import AlertLevel
 from tests.anomalies.__main__ import main, row
 from tests.anomalies.score import played
 from tests.anomalies.series import Series, all_series
+from tests.support.lines import lines_of
 
 SAMPLES = 5000
 
@@ -38,6 +39,6 @@ def test_a_series_is_the_same_each_time() -> None:
 
 def test_the_command_prints_a_row_for_each(capsys: pytest.CaptureFixture[str]) -> None:
     main(samples=100)
-    heading, rule, *rows = capsys.readouterr().out.splitlines()
+    heading, rule, *rows = lines_of(capsys.readouterr().out)
     assert {line.count("|") for line in (heading, rule, *rows)} == {8}
     assert len(rows) == len(list(all_series(1)))

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from aiq.cli.app import app
 from aiq.errors import ExitCode
+from tests.support.lines import lines_of
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"<!-- run -->\n+```(?:console|sh)\n(.*?)```", re.DOTALL)
@@ -32,7 +33,7 @@ def readme() -> str:
 
 def commands() -> list[str]:
     """Return the commands that README says can be typed as they stand."""
-    lines = [line for block in BLOCK.findall(readme()) for line in block.splitlines()]
+    lines = [line for block in BLOCK.findall(readme()) for line in lines_of(block)]
     return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
 
 

@@ -15,6 +15,7 @@ from aiq.store.health import health_path
 from aiq.store.lock import RunLock
 from tests.cli.conftest import Aiq
 from tests.support.fault_server import FaultServer
+from tests.support.lines import lines_of
 from tests.support.process import WAIT_S, Process, Workplace, contents
 from tests.support.replies import Reply, Seen
 
@@ -43,7 +44,7 @@ def after(delay_s: float) -> Callable[[Seen], Reply]:
 def events(process: Process, provider: str | None = None) -> list[tuple[str, str, str]]:
     """Return event, level and title of what was written so far."""
     whole = bytes(process.out).rpartition(b"\n")[0]
-    told = [json.loads(line) for line in whole.splitlines()]
+    told = [json.loads(line) for line in lines_of(whole)]
     return [
         (one["event"], one["level"], one["title"])
         for one in told
@@ -120,7 +121,7 @@ async def test_one_of_three_sickens_and_recovers(tmp_path: Path) -> None:
     # A change of status is for the screen; a message for each would be one for every flap.
     assert messaged(hook) == [one for one in SICKENING + RECOVERING if one[0] != "status"]
     assert ended.text.startswith("watching 3 providers every 1.2 s; 216,000 tiny requests a day")
-    lines = [json.loads(line) for line in ended.out.splitlines()]
+    lines = [json.loads(line) for line in lines_of(ended.out)]
     assert all(set(one) == KEYS for one in lines)
     assert "HTTP 500" in lines[3]["detail"]
 
@@ -134,7 +135,7 @@ KEYS = {"at", "event", "level", "provider", "title", "detail"}
 def test_once_ends_as_a_probe_does(aiq: Aiq, names: tuple[str, ...], code: int) -> None:
     ended = aiq("monitor", "--once", *names)
     assert (ended.exit_code, ended.stderr) == (code, "")
-    lines = ended.stdout.splitlines()
+    lines = lines_of(ended.stdout)
     told = [line for line in lines if " now unhealthy: " in line]
     assert len(told) == (names != ("quick",))
     heading = next(line for line in lines if line.startswith("provider"))
@@ -152,7 +153,7 @@ async def test_once_as_json_ends_with_the_state(tmp_path: Path) -> None:
             )
             document = json.loads((tmp_path / "h.json").read_text())
     assert ended.code == 3
-    *told, last = [json.loads(line) for line in ended.out.splitlines()]
+    *told, last = [json.loads(line) for line in lines_of(ended.out)]
     assert [(one["event"], one["title"]) for one in told] == [
         ("status", "now disabled"),
         ("alert", "down"),
@@ -173,7 +174,7 @@ def test_three_times_once_is_three_in_a_row(aiq: Aiq) -> None:
     told = []
     for _ in range(4):
         ended = aiq("monitor", "--once", "--json", "broken")
-        told.append([json.loads(line).get("title") for line in ended.stdout.splitlines()][:-1])
+        told.append([json.loads(line).get("title") for line in lines_of(ended.stdout)][:-1])
     assert told == [["now unhealthy"], [], ["down"], []]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.support.fault_server import FaultServer
 from tests.support.ledger import check_all_answered, prompts
+from tests.support.lines import lines_of
 from tests.support.process import Workplace
 
 LONG = "x" * 2_000
@@ -101,4 +102,4 @@ async def test_json_is_one_object_and_nothing_else(tmp_path: Path) -> None:
         assert ended.out.endswith(b"}\n")
         assert ended.out.count(b"\n") == 1
         assert ended.json()["exit_code"] == 1
-        assert len((tmp_path / "out.csv").read_text().splitlines()) >= 5
+        assert len(lines_of((tmp_path / "out.csv").read_text())) >= 5

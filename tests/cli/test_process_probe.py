@@ -12,6 +12,7 @@ import pytest
 from aiq.store.health import health_path
 from aiq.store.lock import RunLock
 from tests.support.fault_server import FaultServer
+from tests.support.lines import lines_of
 from tests.support.process import Workplace, contents
 from tests.support.replies import Reply
 
@@ -30,7 +31,7 @@ async def test_the_exit_status_tells_who_can_be_used(
     async with FaultServer() as server, Workplace(tmp_path, good=server, bad=CLOSED) as place:
         ended = await place.run("probe", *names)
     assert (ended.code, ended.err) == (code, b"")
-    heading, *rows = ended.out.decode().splitlines()
+    heading, *rows = lines_of(ended.out)
     assert heading.split() == ["provider", "status", "network", "API", "answer", "reason"]
     assert [row.split()[0] for row in rows] == list(names or ("good", "bad"))
     for row in rows:
@@ -68,7 +69,7 @@ LEVEL_KEYS = {"level", "name", "ok", "latency_ms", "detail"}
 async def test_verbose_says_what_each_level_found(tmp_path: Path) -> None:
     async with FaultServer() as server, Workplace(tmp_path, a=server) as place:
         ended = await place.run("probe", "-v", "-m", "model")
-    lines = ended.out.decode().splitlines()
+    lines = lines_of(ended.out)
     assert [line.split()[:3] for line in lines[-4:]] == [
         ["1", "network", "ok"],
         ["2", "api", "ok"],
@@ -93,7 +94,7 @@ async def test_a_watch_goes_on_until_ctrl_c(tmp_path: Path) -> None:
         running.send(signal.SIGINT)
         ended = await running.ended()
     assert (ended.code, ended.err) == (130, b"")
-    rounds = [json.loads(line) for line in ended.out.splitlines()]
+    rounds = [json.loads(line) for line in lines_of(ended.out)]
     histories = [one["providers"][0]["history"] for one in rounds]
     assert [history["probes"] for history in histories] == [1, 2, 3]
     assert all(history["availability"] == 1 for history in histories)
@@ -108,7 +109,7 @@ async def test_a_watch_shows_history_and_says_what_it_costs(tmp_path: Path) -> N
         running.send(signal.SIGTERM)
         ended = await running.ended()
     assert ended.code == 143
-    heading = next(line for line in ended.out.decode().splitlines() if "last 100" in line)
+    heading = next(line for line in lines_of(ended.out) if "last 100" in line)
     assert heading.split()[2:] == ["probes", "available", "mean", "p50", "p95", "p99"]
 
 
@@ -167,7 +168,7 @@ async def test_doctor_prints_a_line_a_check(tmp_path: Path) -> None:
     async with Workplace(tmp_path, a=CLOSED) as place:
         ended = await place.run("doctor")
         assert (ended.code, ended.err) == (0, b"")
-        *lines, empty, last = ended.out.decode().splitlines()
+        *lines, empty, last = lines_of(ended.out)
         assert (empty, last) == ("", "nothing to be put right")
         assert {line.split()[0] for line in lines} <= {"ok", "note"}
         (tmp_path / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")

@@ -12,6 +12,7 @@ import pytest
 from tests.support.fault_server import FaultServer
 from tests.support.invariants import check_store, rows
 from tests.support.ledger import check_all_answered, prompts, states
+from tests.support.lines import lines_of
 from tests.support.process import TERMINAL, Workplace
 from tests.support.replies import Reply, Seen
 
@@ -205,7 +206,7 @@ async def test_status_and_export_work_beside_a_run_and_disturb_nothing(tmp_path:
         assert status["providers"][0]["in_flight"] == 4
         exported = await place.run("export", "-o", "so-far.jsonl")
         assert exported.code == 0, exported.text
-        assert len((tmp_path / "so-far.jsonl").read_bytes().splitlines()) == 12
+        assert len(lines_of((tmp_path / "so-far.jsonl").read_bytes())) == 12
         assert (await place.run("show", "p0")).code == 0
         gate.set()
         ended = await running.ended()

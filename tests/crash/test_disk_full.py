@@ -81,8 +81,8 @@ async def test_a_full_disk_stops_the_sending_and_every_answer_is_kept(tmp_path: 
             with growing_log(place):
                 await server.answered(300)
                 freeze_size(place, running)
-            seen = len(server.ledger)
-            ended = await running.ended()
+                seen = len(server.ledger)
+                ended = await running.ended()
             kept = rescue_named(ended)
             assert kept.parent == tmp_path
             assert len(server.ledger) <= seen + CONCURRENCY

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.fault_server import FaultServer
 from tests.support.ledger import check_all_answered, check_requests, prompts
+from tests.support.lines import lines_of
 from tests.support.process import FULL, Workplace, contents
 from tests.support.replies import Reply
 from tests.support.storage_faults import TRACING
@@ -79,7 +80,7 @@ async def test_a_slow_disk_makes_larger_groups_and_the_file_is_opened_once(tmp_p
         assert ended.code == 0, ended.text
         check_all_answered(place.db, JOBS)
         assert len(server.ledger) == JOBS
-    calls = log.read_text().splitlines()
+    calls = lines_of(log.read_text())
     opened = [call for call in calls if re.search(r'openat\(.*[/"]aiq\.db"', call)]
     assert len(opened) == 2, opened
     assert ["O_EXCL" in call for call in opened] == [True, False]

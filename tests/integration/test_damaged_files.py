@@ -18,6 +18,7 @@ from aiq.run.verification import verify
 from aiq.store import digests, rescue
 from tests.support.fault_server import FaultServer
 from tests.support.invariants import check_store
+from tests.support.lines import lines_of
 from tests.support.sessions import Bench, prompts, provider
 
 JOBS = 300
@@ -85,9 +86,9 @@ async def test_a_damaged_answer_is_a_failed_job_in_every_format(
         counts = {}
         for state in ("succeeded", "failed", "all"):
             exported, text = await bench.export_counted(format=format_name, state=state)
-            lines = text.splitlines()[format_name == "csv" :]
+            lines = lines_of(text)[format_name == "csv" :]
             assert len(lines) == exported.results
-            assert sum(b"damaged" in line for line in lines) == (state != "succeeded")
+            assert sum("damaged" in line for line in lines) == (state != "succeeded")
             assert exported.damaged == 1
             counts[state] = exported.results
         assert counts == {"succeeded": DONE - 1, "failed": 1, "all": DONE}

@@ -14,6 +14,7 @@ import pytest
 
 from aiq.errors import InputError, Refused, UnknownName
 from tests.support.fault_server import FaultServer
+from tests.support.lines import lines_of
 from tests.support.replies import Reply, Seen
 from tests.support.sessions import Bench, hurried, prompts, provider
 
@@ -43,7 +44,7 @@ async def bench(tmp_path: Path) -> Bench:
 
 async def test_flat_rows(bench: Bench) -> None:
     """The contract's keys in its order, one object per finished job, in order of ingest."""
-    rows = [json.loads(line) for line in (await bench.export()).splitlines()]
+    rows = [json.loads(line) for line in lines_of(await bench.export())]
     assert [list(row) for row in rows] == [FLAT_KEYS] * 4
     assert [(row["id"], row["line"], row["metadata"]) for row in rows] == [
         (f"p{n}", n + 1, {"n": n}) for n in range(4)
@@ -108,7 +109,7 @@ async def test_to_a_terminal_no_control_character_arrives(tmp_path: Path) -> Non
         if format_name == "csv":
             assert "u000d" not in shown, "the ends of rows are no content"
         else:
-            assert len(shown.splitlines()) == 2
+            assert len(lines_of(shown)) == 2
     assert (await bench.exported(escape_controls=True))["p0"]["text"] == evil
 
 
@@ -134,7 +135,7 @@ async def test_output_replaces_atomically_and_says_how_many(bench: Bench) -> Non
     output.write_text("old")
     output.chmod(0o640)
     assert await bench.export(output=output) == b""
-    assert len(output.read_text().splitlines()) == 4
+    assert len(lines_of(output.read_text())) == 4
     assert output.stat().st_mode & 0o777 == 0o640
 
 
@@ -147,7 +148,7 @@ async def test_a_link_of_our_own_is_followed(bench: Bench) -> None:
     for _ in range(2):
         await bench.export(output=link)
         assert link.is_symlink()
-        assert len((bench.directory / "real" / "out").read_text().splitlines()) == 4
+        assert len(lines_of((bench.directory / "real" / "out").read_text())) == 4
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can make files of another user")

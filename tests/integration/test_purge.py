@@ -29,6 +29,7 @@ from aiq.store.schema import MIGRATIONS
 from aiq.store.tallies import PURGED
 from tests.support.fault_server import FaultServer
 from tests.support.invariants import rows
+from tests.support.lines import lines_of
 from tests.support.process import contents
 from tests.support.replies import Reply, Seen
 from tests.support.sessions import Bench, hurried, prompts, provider
@@ -217,14 +218,14 @@ async def test_without_their_texts_answers_keep_their_place(tmp_path: Path) -> N
     assert bench.rows("SELECT * FROM attempt") == ledger
     assert await totals(bench) == before
     exported, text = await bench.export_counted()
-    flat = [json.loads(line) for line in text.splitlines()]
+    flat = [json.loads(line) for line in lines_of(text)]
     assert (exported.results, exported.damaged, exported.purged) == (12, 0, 10)
     assert [row["state"] for row in flat].count("succeeded") == 10
     for row in flat:
         assert row["text"] is None
         assert row.get("purged", False) is (row["state"] == "succeeded")
         assert row["cost_usd"] is None or row["cost_usd"] >= 0
-    lines = [json.loads(line) for line in (await bench.export(format="openai")).splitlines()]
+    lines = [json.loads(line) for line in lines_of(await bench.export(format="openai"))]
     assert [line["error"]["code"] for line in lines if line["error"]].count("purged") == 10
     cells = list(csv.DictReader(io.StringIO((await bench.export(format="csv")).decode())))
     assert len(cells) == 12

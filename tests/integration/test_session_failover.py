@@ -14,6 +14,7 @@ from aiq.cli.summary import headline, obstacles
 from aiq.errors import ExitCode
 from aiq.run.request import Flags
 from tests.support.fault_server import FaultServer
+from tests.support.lines import lines_of
 from tests.support.replies import Reply, Seen
 from tests.support.sessions import KEY, Bench, hurried, prompts, provider
 
@@ -154,7 +155,7 @@ async def test_every_provider_that_is_out_is_named_with_what_to_check(tmp_path: 
         )
         result = await bench.run(prompts(5))
     assert result.exit_code is ExitCode.NO_PROVIDER
-    why, *out = (result.message or "").splitlines()
+    why, *out = lines_of(result.message or "")
     assert why == "no usable provider is left:"
     assert [line.partition(":")[0] for line in out] == ["a", "b", "c", "d"]
     assert out[0] == "a: auth: bad key (key: GATE_KEY)"
@@ -178,7 +179,7 @@ async def test_when_nobody_came_back_each_provider_has_its_reason(tmp_path: Path
         )
         result = await bench.run(prompts(20))
     assert result.exit_code is ExitCode.NO_PROVIDER
-    why, *reasons = (result.message or "").splitlines()
+    why, *reasons = lines_of(result.message or "")
     assert why == "no provider has been usable for as long as `--max-wait` allows:"
     assert [line.partition(":")[0] for line in reasons] == ["a", "b"]
     assert "broken" in reasons[0]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.plan import foretell
+from tests.support.lines import lines_of
 
 FLEET = """
 workers = 50
@@ -26,7 +27,7 @@ def test_a_fleet_is_as_quick_as_its_places_and_latency_allow(tmp_path: Path) -> 
     file = tmp_path / "fleet.toml"
     file.write_text(FLEET)
     told = foretell(file)
-    [row] = [line.split() for line in told.splitlines() if line.startswith("a ")]
+    [row] = [line.split() for line in lines_of(told) if line.startswith("a ")]
     answers, cost = (float(row[n].replace(",", "")) for n in (2, 5))
     assert cost == pytest.approx(answers * 3600 * (400 * 1.0 + 150 * 2.0) / 1e6, rel=0.01)
     assert row[3] == "0.00%"

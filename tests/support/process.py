@@ -36,6 +36,7 @@ from typing import Any, Self
 import msgspec
 
 from tests.support.fault_server import FaultServer
+from tests.support.lines import lines_of
 
 ROOT = Path(__file__).parents[2]
 FULL = os.environ.get("TEST_SCALE") == "full"
@@ -298,7 +299,7 @@ class Workplace:
     async def resume(self, ended: Ended, *more: str) -> Ended:
         """Run the command that a stopped run printed for its user."""
         [command] = [
-            line.split(None, 1)[1] for line in ended.text.splitlines() if line.startswith("resume ")
+            line.split(None, 1)[1] for line in lines_of(ended.text) if line.startswith("resume ")
         ]
         name, *arguments = shlex.split(command)
         assert name == "aiq"

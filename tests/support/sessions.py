@@ -35,6 +35,7 @@ from aiq.run.result import RunResult
 from aiq.run.session import Session
 from tests.support import invariants
 from tests.support.fault_server import FaultServer
+from tests.support.lines import lines_of
 
 PRICE = {"input": 1.0, "output": 2.0}
 KEY = "sk-test-4711-0815-abcdef"
@@ -300,7 +301,7 @@ class Bench:
 
     async def exported(self, **options: Any) -> dict[str, dict[str, Any]]:
         """Return the rows of a JSON export by job id."""
-        found = [json.loads(line) for line in (await self.export(**options)).splitlines()]
+        found = [json.loads(line) for line in lines_of(await self.export(**options))]
         by_id = {row.get("custom_id") or row["id"]: row for row in found}
         assert len(by_id) == len(found)
         return by_id

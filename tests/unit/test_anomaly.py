@@ -10,7 +10,7 @@ import pytest
 
 from aiq.model import Kind
 from aiq.policy.alert import AlertLevel
-from aiq.policy.anomaly import Detector, Judgement, duration
+from aiq.policy.anomaly import Detector, Judgement
 from aiq.policy.conditions import Sign
 from aiq.policy.defaults import MonitorSettings
 from aiq.policy.observation import Observation, attempted
@@ -218,7 +218,7 @@ def test_three_failures_in_a_row_are_down_and_three_answers_are_up() -> None:
     assert watch.told(FAIL) == [("down", CRITICAL, "begun")]
     assert watch.told(FAIL, FAIL, *took(800, 800)) == []
     [over] = watch.details(*took(800))
-    assert over == "after 5 minutes: it answers again"
+    assert over == "after 5 min: it answers again"
 
 
 def test_a_failure_now_and_then_is_not_down() -> None:
@@ -365,17 +365,3 @@ def test_an_attempt_without_words_has_its_kind() -> None:
     seen = attempted(Kind.CONNECT, 1.0)
     assert seen is not None
     assert seen.reason == "connect"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (-5.0, "0 seconds"),
-        (1.9, "1 second"),
-        (119.0, "1 minute"),
-        (7200.0, "2 hours"),
-        (200_000.0, "2 days"),
-    ],
-)
-def test_a_duration_is_said_in_its_largest_unit(seconds: float, said: str) -> None:
-    assert duration(seconds) == said

@@ -17,6 +17,7 @@ from aiq.errors import (
     UnknownName,
     Unusable,
 )
+from tests.support.lines import lines_of
 
 # The contract's table of exit statuses, written out again.
 STATUSES = {
@@ -61,5 +62,5 @@ def test_the_drawing_names_every_error_with_its_status() -> None:
     drawing = inspect.getdoc(errors) or ""
     for name, one in inspect.getmembers(errors, inspect.isclass):
         if issubclass(one, AiqError) and one is not AiqError:
-            (line,) = [row for row in drawing.splitlines() if f"─ {name} " in row]
+            (line,) = [row for row in lines_of(drawing) if f"─ {name} " in row]
             assert f" {int(one.exit_code)} " in line

@@ -118,9 +118,9 @@ def test_the_breaker_is_what_a_run_beside_says() -> None:
     ("fields", "said"),
     [
         ({}, "-"),
-        ({"incident": alert(at=NOW_US / 1e6 - 180)}, "down, 3 minutes ago"),
+        ({"incident": alert(at=NOW_US / 1e6 - 180)}, "down, 3 min ago"),
         ({"incident": alert()}, "down, now"),
-        ({"past": past(None, None, status="unhealthy") + past(5000)}, "unhealthy, 1 minute ago"),
+        ({"past": past(None, None, status="unhealthy") + past(5000)}, "unhealthy, 60 s ago"),
     ],
 )
 def test_the_last_incident_is_an_alert_or_what_history_has(

@@ -12,6 +12,7 @@ import pytest
 from aiq.config import Settings, load
 from aiq.providers.presets import PRESETS, Preset
 from aiq.run.starter import local_servers, starter_config
+from tests.support.lines import lines_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "aiq.toml"
 EVERY_KEY = {name: "a-key" for preset in PRESETS.values() for name in preset.key_env[:1]}
@@ -26,7 +27,7 @@ def loaded(folder: Path, text: str, environ: dict[str, str]) -> Settings:
 def uncommented(text: str) -> str:
     """Activate the commented providers: every comment line that is TOML by itself."""
     lines = []
-    for line in text.splitlines():
+    for line in lines_of(text):
         bare = re.sub(r"^# (?=\[\[providers\]\]|[a-z_]+ = )", "", line)
         lines.append(bare)
     return "\n".join(lines)
@@ -81,7 +82,7 @@ def test_options_are_true(tmp_path: Path) -> None:
     """The options the file lists are valid on a provider."""
     options = starter_config({}, []).partition("# What else")[2].partition("# Any OpenAI")[0]
     text = '[[providers]]\npreset = "openai"\n' + "\n".join(
-        line.removeprefix("# ") for line in options.splitlines() if " = " in line
+        line.removeprefix("# ") for line in lines_of(options) if " = " in line
     )
     (provider,) = loaded(tmp_path, text, EVERY_KEY | {"GATE_TOKEN": "x"}).providers
     assert (provider.account, provider.max_in_flight) == ("team-a", 64)

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from aiq.clock import Clock
 from aiq.policy.alert import Alert, AlertLevel
+from aiq.policy.duration import shown_duration
 from aiq.policy.standing import Status
 from aiq.policy.switch import Switch
+from aiq.run.alerts.raising import Raising
 from aiq.run.board import ProviderView
 
 DOWN = "down"
@@ -36,7 +38,7 @@ class ProviderEvents:
     """Raises alerts about single providers."""
 
     def __init__(self, raise_alert: Callable[[Alert], None], clock: Clock) -> None:
-        self._raise = raise_alert
+        self._raising = Raising(raise_alert, clock)
         self._clock = clock
         self._down: dict[str, _Down] = {}
         self._disabled: set[str] = set()
@@ -48,22 +50,26 @@ class ProviderEvents:
         if by is None:
             if one.name in self._switched_off:
                 self._switched_off.discard(one.name)
-                self._recover(one, SWITCHED_OFF, "an operator switched it on again")
+                self._raising.recover(
+                    AlertLevel.INFO, SWITCHED_OFF, "an operator switched it on again", of=one.name
+                )
             self._look_for_disabled(one)
             self._look_for_down(one)
         elif one.name not in self._switched_off:
             self._switched_off.add(one.name)
-            self._tell(AlertLevel.INFO, one, SWITCHED_OFF, by)
+            self._raising.tell(AlertLevel.INFO, SWITCHED_OFF, by, of=one.name)
 
     def _look_for_disabled(self, one: ProviderView) -> None:
         """Whoever is disabled comes back only by an operator's `reset`, and then is fit."""
         status = one.condition.status
         if status is Status.DISABLED and one.name not in self._disabled:
             self._disabled.add(one.name)
-            self._tell(AlertLevel.CRITICAL, one, DISABLED, one.condition.reason or "")
+            self._raising.tell(
+                AlertLevel.CRITICAL, DISABLED, one.condition.reason or "", of=one.name
+            )
         elif status in FIT and one.name in self._disabled:
             self._disabled.discard(one.name)
-            self._recover(one, DISABLED, "it is asked again")
+            self._raising.recover(AlertLevel.CRITICAL, DISABLED, "it is asked again", of=one.name)
 
     def _look_for_down(self, one: ProviderView) -> None:
         """
@@ -76,33 +82,13 @@ class ProviderEvents:
         if one.condition.status is Status.UNHEALTHY:
             self._down[one.name] = _Down(now if down is None else down.since, answers)
             if down is None:
-                self._tell(AlertLevel.CRITICAL, one, DOWN, one.condition.reason or "")
+                self._raising.tell(
+                    AlertLevel.CRITICAL, DOWN, one.condition.reason or "", of=one.name
+                )
         elif down is not None and not one.is_shut and answers > down.answers:
             del self._down[one.name]
-            self._recover(one, DOWN, f"it answers again after {span(now - down.since)}")
-
-    def _tell(
-        self,
-        level: AlertLevel,
-        one: ProviderView,
-        title: str,
-        detail: str,
-        *,
-        is_recovery: bool = False,
-    ) -> None:
-        self._raise(
-            Alert(
-                at=self._clock.utc_us() / 1e6,
-                level=level,
-                provider=one.name,
-                title=title,
-                detail=detail,
-                is_recovery=is_recovery,
-            )
-        )
-
-    def _recover(self, one: ProviderView, title: str, detail: str) -> None:
-        self._tell(AlertLevel.INFO, one, title, detail, is_recovery=True)
+            said = f"it answers again after {shown_duration(now - down.since)}"
+            self._raising.recover(AlertLevel.CRITICAL, DOWN, said, of=one.name)
 
 
 def why_unfit(one: ProviderView) -> str | None:
@@ -113,11 +99,3 @@ def why_unfit(one: ProviderView) -> str | None:
     if condition.status in FIT and condition.reason is None:
         return None
     return f"{one.name}: {condition.reason or condition.status}"
-
-
-def span(seconds: float) -> str:
-    """Return a duration for people."""
-    whole = max(0, round(seconds))
-    if whole < 120:
-        return f"{whole} s"
-    return f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h {whole // 60 % 60} min"

@@ -16,10 +16,12 @@ from aiq.config import AlertSettings
 from aiq.errors import AiqError, ExitCode, Refused, StoreInUse
 from aiq.model import JobState
 from aiq.policy.alert import Alert, AlertLevel
+from aiq.policy.duration import shown_duration
 from aiq.policy.standing import Status
 from aiq.policy.switch import Switch
 from aiq.run import money
-from aiq.run.alerts.provider_events import ProviderEvents, span, why_unfit
+from aiq.run.alerts.provider_events import ProviderEvents, why_unfit
+from aiq.run.alerts.raising import Raising
 from aiq.run.board import Snapshot
 from aiq.run.ingest import IngestReport
 from aiq.run.observer import Plan
@@ -62,7 +64,7 @@ class RunEvents:
     def __init__(
         self, raise_alert: Callable[[Alert], None], settings: AlertSettings, clock: Clock
     ) -> None:
-        self._raise = raise_alert
+        self._raising = Raising(raise_alert, clock)
         self._settings = settings
         self._clock = clock
         self._batches = ""
@@ -156,7 +158,7 @@ class RunEvents:
             self._tell(AlertLevel.WARNING, BUDGET_NEAR, _spent(snapshot))
         elif self._near_of is not None and not is_near:
             self._near_of = None
-            self._recover(BUDGET_NEAR, _spent(snapshot))
+            self._recover(AlertLevel.WARNING, BUDGET_NEAR, _spent(snapshot))
 
     def _look_at_errors(self, snapshot: Snapshot, now: float) -> None:
         """Compare with what stood there `SPAN_S` ago, or at the beginning."""
@@ -169,24 +171,24 @@ class RunEvents:
         if requests < LEAST_REQUESTS:
             return
         share, limit = errors / requests, self._settings.error_share
-        said = f"{share:.0%} of {requests:,} requests in {span(now - samples[0].at)}"
+        said = f"{share:.0%} of {requests:,} requests in {shown_duration(now - samples[0].at)}"
         if share >= limit and not self._has_errors:
             self._has_errors = True
             last = f"; the last: {snapshot.last_error}" if snapshot.last_error else ""
             self._tell(AlertLevel.WARNING, ERRORS, said + last)
         elif share < limit * ENOUGH_BETTER and self._has_errors:
             self._has_errors = False
-            self._recover(ERRORS, said)
+            self._recover(AlertLevel.WARNING, ERRORS, said)
 
     def _look_for_stall(self, snapshot: Snapshot, now: float) -> None:
         """What an operator holds up has not stalled; what had before goes on with what settles."""
         settled, left = snapshot.tally.requests + snapshot.failed, _left(snapshot)
-        waited = span(now - self._moved_at)
+        waited = shown_duration(now - self._moved_at)
         if settled != self._settled or not left:
             if self._is_stalled:
                 self._is_stalled = False
                 how = "it goes on" if left else "no job waits any more"
-                self._recover(STALLED, f"{how} after {waited}")
+                self._recover(AlertLevel.CRITICAL, STALLED, f"{how} after {waited}")
             self._settled, self._moved_at = settled, now
         elif self._is_stalled:
             return
@@ -199,23 +201,14 @@ class RunEvents:
 
     # Telling
 
-    def _tell(
-        self, level: AlertLevel, title: str, detail: str, *, is_recovery: bool = False
-    ) -> None:
-        batches = f"{self._batches}: " if self._batches else ""
-        self._raise(
-            Alert(
-                at=self._clock.utc_us() / 1e6,
-                level=level,
-                provider="",
-                title=title,
-                detail=f"{batches}{detail}",
-                is_recovery=is_recovery,
-            )
-        )
+    def _tell(self, level: AlertLevel, title: str, detail: str) -> None:
+        self._raising.tell(level, title, self._named(detail))
 
-    def _recover(self, title: str, detail: str) -> None:
-        self._tell(AlertLevel.INFO, title, detail, is_recovery=True)
+    def _recover(self, level: AlertLevel, title: str, detail: str) -> None:
+        self._raising.recover(level, title, self._named(detail))
+
+    def _named(self, detail: str) -> str:
+        return f"{self._batches}: {detail}" if self._batches else detail
 
 
 def _left(snapshot: Snapshot) -> int:
