@@ -32,7 +32,7 @@ from tests.support.fault_server import FaultServer
 from tests.support.ingesting import ingest, write_lines
 from tests.support.reach import reachable
 from tests.support.replies import Reply
-from tests.support.sessions import Bench, hurried, prompts, provider
+from tests.support.sessions import Bench, hurried, made_up, prompts, provider
 
 # Read ahead
 
@@ -178,8 +178,8 @@ async def test_what_a_run_has_at_its_end_does_not_grow_with_its_jobs(
         bench = Bench(
             tmp_path_factory.mktemp("run"),
             run={"concurrency": 32, "strategy": "balanced"},
-            a=provider("http://a", kind="simulated", base_url=None, simulated=faulty),
-            b=provider("http://b", kind="simulated", base_url=None, simulated=faulty | {"seed": 1}),
+            a=made_up(**faulty),
+            b=made_up(**faulty, seed=1),
         )
         file = bench.write(prompts(jobs))
         options = RunOptions(database=bench.database, files=(file,))

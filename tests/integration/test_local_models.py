@@ -85,7 +85,8 @@ async def test_a_server_that_does_not_say(tmp_path: Path, reply: Reply) -> None:
         return reply if seen.method == "GET" else None
 
     async with FaultServer(script) as server:
-        bench = Bench(tmp_path, a=provider(server, model=None, api_key_env="K"), environ={"K": KEY})
+        local = provider(server, model=None, api_key_env="K", connect_timeout_s=10)
+        bench = Bench(tmp_path, a=local, environ={"K": KEY})
         with pytest.raises(Unusable, match=r"`a` at .* does not say which models") as unusable:
             async with asyncio.timeout(30):
                 await bench.run(prompts(2))

@@ -19,7 +19,16 @@ from aiq.run.options import RunOptions
 from aiq.run.request import Flags
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply, Seen, default_body
-from tests.support.sessions import KEY, Bench, Recorder, batch_line, hurried, prompts, provider
+from tests.support.sessions import (
+    KEY,
+    Bench,
+    Recorder,
+    batch_line,
+    hurried,
+    made_up,
+    prompts,
+    provider,
+)
 from tests.support.shapes import chat_body
 
 ENDPOINTS = [
@@ -216,9 +225,8 @@ async def test_answers_that_were_made_up_do_not_pass_for_real_ones_in_silence(
     tmp_path: Path,
 ) -> None:
     """A note counts them where they are skipped, unless a simulation is asked again."""
-    made_up = {"kind": "simulated", "base_url": None, "simulated": {"latency_ms": 0}}
     async with FaultServer() as server:
-        bench = Bench(tmp_path, a=provider("", **made_up))
+        bench = Bench(tmp_path, a=made_up(latency_ms=0))
         await bench.run(prompts(3))
         await bench.run(prompts(4))
         assert bench.recorder.notes == []

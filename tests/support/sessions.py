@@ -132,13 +132,24 @@ class ProviderSpec:
 
 
 def provider(server: FaultServer | str, **keys: Any) -> ProviderSpec:
-    """Describe a provider at a fault server (or a URL); a key that is None is left out."""
+    """
+    Describe a provider at a fault server (or a URL); a key that is None is left out.
+
+    A connection may take 200 s: the 10 s that are usual pass in half a second of a hurried loop.
+    """
     is_server = isinstance(server, FaultServer)
     url = server.url if isinstance(server, FaultServer) else server
-    table = {"base_url": url, "model": "m", "price": PRICE} | keys
+    table = {"base_url": url, "model": "m", "price": PRICE, "connect_timeout_s": 200.0} | keys
     return ProviderSpec(
         server if is_server else None,  # type: ignore[arg-type] # a str is none
         {key: value for key, value in table.items() if value is not None},
+    )
+
+
+def made_up(**simulated: Any) -> ProviderSpec:
+    """Describe a provider whose replies `aiq` makes up itself, as its table `simulated` says."""
+    return ProviderSpec(
+        None, {"kind": "simulated", "simulated": simulated, "model": "m", "price": PRICE}
     )
 
 
