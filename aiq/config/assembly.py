@@ -204,7 +204,8 @@ def _provider(
 def _cap_field(kind: str, url: str, api_version: str | None, preset: Preset | None) -> str:
     """Return the name of the output cap on the wire where the file gives none."""
     azures = azure.cap_field(url, api_version) if kind == "openai" else None
-    return azures or (preset.cap_field if preset else "max_tokens")
+    known = preset or next((one for one in PRESETS.values() if one.base_url == url), None)
+    return azures or (known.cap_field if known else "max_tokens")
 
 
 def _rates(table: ProviderTable) -> RateLimits:

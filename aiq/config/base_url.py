@@ -6,8 +6,9 @@ Messages never repeat the URL: people paste keys into it.
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit
+
+from aiq.providers.addresses import is_this_machine
 
 
 class BaseURLError(ValueError):
@@ -51,15 +52,7 @@ def normalize(text: str) -> str:
 
 def is_loopback(url: str) -> bool:
     """Tell whether a normalized URL points at this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    # 0.0.0.0 and :: are what servers print when they listen everywhere; as a target: this machine.
-    return address.is_loopback or address.is_unspecified
+    return is_this_machine(urlsplit(url).hostname or "")
 
 
 def is_plain(url: str) -> bool:

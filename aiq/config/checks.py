@@ -7,6 +7,7 @@ the environment is decided in `assembly`. Each refusal names the key's path.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from aiq.config.toml_file import join, literal_key, nearest, quoted
 from aiq.errors import ConfigError
 from aiq.model import JsonObject, Price
 from aiq.policy.defaults import MonitorSettings
+from aiq.prompts.request_fields import CHAT
 from aiq.providers.presets import PRESETS
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -44,7 +46,8 @@ _OWN_HEADERS = frozenset(
 """Headers that frame the request; a second one would break it."""
 
 _CREDENTIAL_WORDS = ("authorization", "cookie", "token", "secret", "api-key", "apikey", "password")
-_REQUEST_FIELDS = frozenset({"model", "messages", "prompt", "input", "stream", "n"})
+_CAPS = ("max_completion_tokens", "max_tokens", "max_new_tokens", "max_output_tokens", "n_predict")
+_REQUEST_FIELDS = frozenset({*CHAT, "model", "messages", "prompt", "input"}).difference(_CAPS)
 _SOCKET_KEYS = ("base_url", "api_key_env", "headers", "allow_http", "connect_timeout_s")
 
 
@@ -107,11 +110,13 @@ def _check_provider(table: ProviderTable, where: str) -> None:
         )
     cap_field = table.cap_field
     if cap_field is not None and (
-        not _FIELD_NAME.fullmatch(cap_field) or cap_field in _REQUEST_FIELDS
+        not _FIELD_NAME.fullmatch(cap_field)
+        or cap_field in _REQUEST_FIELDS
+        or (cap_field not in _CAPS and difflib.get_close_matches(cap_field, _CAPS, cutoff=0.9))
     ):
         raise ConfigError(
             f"{where}.cap_field: is not the name of a cap",
-            hint="valid: max_completion_tokens, max_tokens",
+            hint=f"valid: {', '.join(_CAPS)}",
         )
     if max(table.breaker.min_calls, table.breaker.first_bad) > table.breaker.window_calls:
         raise ConfigError(

@@ -177,8 +177,8 @@ def settle(
     Give the places back and let everybody learn; `started` is when the request was sent.
 
     `is_suspect` says that the job failed here before and others were answered since: another
-    failure of its speaks of the job, and not of the provider. A trial that fails has shown nothing
-    of the provider, so the next one waits as after any other.
+    failure of its speaks of the job, and not of the provider, unless it did not even connect. A
+    trial that fails has shown nothing of the provider, so the next one waits as after any other.
     """
     candidate = admission.candidate
     standing = candidate.standing
@@ -187,7 +187,8 @@ def settle(
     _settle_limits(admission, outcome, now=now, started=started, draw=draw)
     _settle_concurrency(candidate, outcome, now=now, started=started)
     verdict = _VERDICTS.get(outcome.kind, Verdict.IGNORED)
-    if verdict is Verdict.BAD and is_suspect and not admission.permit.is_trial:
+    is_its_own = is_suspect and outcome.kind is not Kind.CONNECT
+    if verdict is Verdict.BAD and is_its_own and not admission.permit.is_trial:
         verdict = Verdict.IGNORED
     _settle_channel(admission, outcome, verdict, now=now, started=started, draw=draw)
 

@@ -24,7 +24,7 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     window_s: Seconds = 120.0
     """None of them older than this, or than twice the 99th percentile of latency."""
     min_calls: Calls = 20
-    """A share is judged over no fewer."""
+    """A share is judged over no fewer; below five times these, half of them must be the latest."""
     bad_share: Share = 0.5
     """Opens at this share of bad calls."""
     first_bad: Calls = 5

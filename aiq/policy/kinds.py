@@ -88,7 +88,7 @@ _TEXTS = (
         Kind.CONTEXT_TOO_LONG,
         {200, 400, 413, 422, 429},
         r"exceed context limit",
-        r"this model's maximum context length is",
+        r"(?:model|endpoint)'s maximum (?:context|prompt) length is",  # OpenRouter, xAI
         r"exceeds? the model's maximum context length",
         r"string too long\. expected a string with maximum length",
         r"model's maximum context limit",
@@ -227,10 +227,15 @@ def _kind_by_status(status_code: int) -> Kind:
 
 
 def _kind_of_failure(problem: Problem, elapsed_s: float) -> Kind:
-    """Tell a server's failure from a wait it asks for and from a gateway that cut a paid answer."""
+    """
+    Tell a server's failure from a wait it asks for and from a gateway that cut a paid answer.
+
+    What a 200 says of itself is no gateway's word: whoever wrote that knows how it ended.
+    """
     if problem.status_code == 503 and problem.retry_after_s is not None:
         return Kind.RATE_LIMITED
-    if problem.status_code in _GATEWAY_TIMEOUTS and elapsed_s > LATE_S:
+    is_cut = problem.status_code in _GATEWAY_TIMEOUTS and problem.flaw is not Flaw.FAILED
+    if is_cut and elapsed_s > LATE_S:
         return Kind.INTERRUPTED
     return Kind.BAD_REQUEST if problem.should_retry is False else Kind.SERVER_ERROR
 

@@ -161,12 +161,13 @@ class Window:
 
         Over twenty calls chance alone shows it in one run of eighteen at 30 % random errors. So a
         young window has to end with a row of bad calls as well, which a dead provider shows at
-        once; over a hundred calls the share speaks for itself.
+        once; over a hundred calls, or a whole window, the share speaks for itself.
         """
         settings, count = self._settings, len(self._calls)
         if count < settings.min_calls or self._bad < settings.bad_share * (count + overtaken):
             return False
-        return count >= 5 * settings.min_calls or self._bad_in_a_row >= settings.min_calls // 2
+        is_old = count >= min(5 * settings.min_calls, settings.window_calls)
+        return is_old or self._bad_in_a_row >= settings.min_calls // 2
 
     def clear(self) -> None:
         """Forget everything."""

@@ -22,6 +22,7 @@ from aiq.prompts.vendor_lines import (
     image_part,
     json_text,
     no_equivalent,
+    refuse_others,
     same,
     schema_format,
     text_part,
@@ -29,6 +30,8 @@ from aiq.prompts.vendor_lines import (
     translated,
     user_message,
 )
+
+_TOOL_FIELDS = ("type", "name", "description", "input_schema", "strict", "cache_control")
 
 
 def chat_form(params: JsonObject) -> JsonObject:
@@ -154,6 +157,7 @@ def _tools(tools: Any) -> JsonObject:
 def _tool(tool: JsonObject) -> JsonObject:
     if tool.get("type") not in (None, "custom"):
         raise no_equivalent(f"the tool `{tool['type']}`")
+    refuse_others(tool, *_TOOL_FIELDS)
     function = {
         "name": expect_text(tool.get("name"), "`name` of a tool"),
         "parameters": expect_object(tool.get("input_schema"), "`input_schema` of a tool"),

@@ -25,6 +25,7 @@ from aiq.prompts.vendor_lines import (
     image_part,
     json_text,
     no_equivalent,
+    refuse_others,
     same,
     schema_format,
     text_part,
@@ -108,12 +109,14 @@ class _Chat:
     def _call(self, call: JsonObject) -> JsonObject:
         self._calls += 1
         name = expect_text(call.get("name"), "`functionCall.name`")
+        refuse_others(call, "id", "name", "args")
         call_id = expect_text(call.get("id", f"call_{self._calls}"), "`functionCall.id`")
         self._open_calls.append((name, call_id))
         return tool_call(call_id, name, expect_object(call.get("args", {}), "`functionCall.args`"))
 
     def _tool_message(self, response: Any) -> JsonObject:
         response = _camel(response, "`functionResponse`")
+        refuse_others(response, "id", "name", "response")
         name = expect_text(response.get("name"), "`functionResponse.name`")
         call_id = response.get("id")
         for call in self._open_calls:
@@ -222,6 +225,7 @@ def _tools(tools: Any) -> JsonObject:
 
 def _function(declaration: Any) -> JsonObject:
     fields = _camel(declaration, "a function declaration")
+    refuse_others(fields, "name", "description", "parameters", "parametersJsonSchema")
     function: JsonObject = {"name": expect_text(fields.get("name"), "`name` of a function")}
     if fields.get("description") is not None:
         function["description"] = fields["description"]
@@ -233,7 +237,9 @@ def _function(declaration: Any) -> JsonObject:
 
 
 def _tool_choice(config: Any) -> JsonObject:
-    calling = _camel(config, "`toolConfig`").get("functionCallingConfig", {})
+    fields = _camel(config, "`toolConfig`")
+    refuse_others(fields, "functionCallingConfig")
+    calling = fields.get("functionCallingConfig", {})
     match _camel(calling, "`functionCallingConfig`"):
         case {"mode": "ANY", "allowedFunctionNames": [str(name)]}:
             return {"tool_choice": function_choice(name)}

@@ -25,6 +25,13 @@ def no_equivalent(what: str) -> BadLine:
     return BadLine(f"{what} has no chat equivalent")
 
 
+def refuse_others(fields: JsonObject, *known: str) -> None:
+    """Raise BadLine for a field that says something, and is none of those that are read."""
+    for name, value in fields.items():
+        if name not in known and value is not None:
+            raise no_equivalent(f"`{name}`")
+
+
 def expect_object(value: Any, where: str) -> JsonObject:
     """Return the value if it is an object, else raise BadLine."""
     if type(value) is not dict:

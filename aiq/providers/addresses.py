@@ -1,5 +1,5 @@
 """
-Addresses that nothing of ours has business with, however a name came to point there.
+Addresses that mean something: this machine, and those that nothing of ours has business with.
 
 Link-local ones are where machines of a cloud hand out their credentials to whoever asks; so are a
 few others that vendors chose for it.
@@ -20,6 +20,18 @@ _METADATA = frozenset(
     )
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def is_this_machine(host: str) -> bool:
+    """Tell whether a host, as a URL names it, is this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    # 0.0.0.0 and :: are what servers print when they listen everywhere; as a target: this machine.
+    return address.is_loopback or address.is_unspecified
 
 
 def is_forbidden(address: str) -> bool:

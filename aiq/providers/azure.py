@@ -22,6 +22,7 @@ _BY_MODEL = {
 }
 _TAIL = re.compile(r"(?:/openai(?:/deployments(?:/[^/]+)?)?)?/*$")
 _NEWER_CAP = "2024-09"
+_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
 _NEWER = re.compile(r"/openai/v[0-9]+/*$")
 
 
@@ -58,7 +59,7 @@ def cap_field(base_url: str, api_version: str | None) -> str | None:
     if api_version is not None:
         return "max_completion_tokens" if api_version >= _NEWER_CAP else "max_tokens"
     host = urlsplit(base_url).hostname or ""
-    return "max_completion_tokens" if host.endswith(".openai.azure.com") else None
+    return "max_completion_tokens" if host.endswith(_HOSTS) else None
 
 
 def resource_url(base_url: str) -> str:

@@ -113,7 +113,7 @@ def _problem(
     return Problem(
         status_code=status_code,
         message=message,
-        code=_detail_code(error) or _word(error.get("code")),
+        code=_detail_code(error) or _code(error),
         type=_type(error),
         param=_word(error.get("param")),
         flaw=flaw,
@@ -168,13 +168,31 @@ def _location(entry: JsonObject) -> str:
 
 
 def _message(error: JsonObject) -> str:
-    """Return the provider's words; OpenRouter keeps the upstream's own under `metadata.raw`."""
+    """Return the provider's words, with those of whoever it has asked."""
     message = _as_text(error.get("message"))
+    if upstream := _as_text(_upstream(error).get("message")):
+        message = f"{message}: {upstream}" if message else upstream
+    return json_text.without_surrogates(message[:_LONGEST_MESSAGE])
+
+
+def _code(error: JsonObject) -> str | None:
+    """Return the code; one that only repeats a status gives way to that of whoever was asked."""
+    code = _word(error.get("code"))
+    if code is not None and not code.isdigit():
+        return code
+    return _word(_upstream(error).get("code")) or code
+
+
+def _upstream(error: JsonObject) -> JsonObject:
+    """Return the error of whoever a gateway has asked, which OpenRouter keeps as text (`raw`)."""
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    if isinstance(raw, str):
-        message = f"{message}: {raw}" if message else raw
-    return json_text.without_surrogates(message[:_LONGEST_MESSAGE])
+    if not isinstance(raw, str):
+        return {}
+    try:
+        return _find(json_text.decode(raw.encode())) or {"message": raw}
+    except ValueError:
+        return {"message": raw}
 
 
 def _type(error: JsonObject) -> str | None:

@@ -17,8 +17,7 @@ _TICKS_PER_NANO = 10  # xAI bills in ticks of 1e-10 USD
 
 # Responses and chats keep their details under names of their own.
 _INPUT_DETAILS = ("input_tokens_details", "prompt_tokens_details")
-_CHAT_OUTPUT_DETAILS = ("completion_tokens_details",)
-_OUTPUT_DETAILS = ("output_tokens_details", *_CHAT_OUTPUT_DETAILS)
+_OUTPUT_DETAILS = ("output_tokens_details", "completion_tokens_details")
 _NO_MEDIA = Media()
 
 
@@ -35,7 +34,7 @@ def read_usage(wire: object) -> Usage:
     if cached is None:
         cached = token_count(wire.get("prompt_cache_hit_tokens"))  # DeepSeek
     if tokens_in is not None and tokens_out is not None:
-        tokens_out += _reasoning_beside(wire, tokens_in + tokens_out)
+        tokens_out += _left_out(wire, tokens_in + tokens_out, cached)
     return Usage(
         input_tokens=tokens_in,
         output_tokens=tokens_out,
@@ -99,13 +98,17 @@ def _media(details_in: dict[str, int], details_out: dict[str, int]) -> Media | N
     return None if media == _NO_MEDIA else media
 
 
-def _reasoning_beside(wire: dict[str, object], counted: int) -> int:
-    """Return the reasoning tokens that a server (xAI) leaves out of its completion tokens."""
-    total = wire.get("total_tokens")
-    if total == counted:  # as nearly always
+def _left_out(wire: dict[str, object], counted: int, cached: int | None) -> int:
+    """
+    Return the tokens that a server leaves out of its completion tokens, but not out of the total.
+
+    They are its reasoning (xAI, and Gemini behind most gateways), named among the details or not.
+    What was read from a cache beside the prompt's own tokens is none.
+    """
+    total = token_count(wire.get("total_tokens"))
+    if total is None or total <= counted:  # as nearly always
         return 0
-    reasoning = _counts(wire, _CHAT_OUTPUT_DETAILS).get("reasoning_tokens", 0)
-    return reasoning if total == counted + reasoning else 0
+    return 0 if total - counted == cached else total - counted
 
 
 def _usd(value: object) -> float | None:

@@ -7,12 +7,12 @@ loopback server is never reached through a proxy, whatever NO_PROXY says.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # not in typeshed
 
 from aiq.errors import ConfigError
+from aiq.providers.addresses import is_this_machine
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
@@ -28,7 +28,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if _is_loopback(host):
+    if is_this_machine(host):
         return None
     name, proxy = _variable(environ, f"{parts.scheme}_proxy", "all_proxy")
     if not proxy:
@@ -68,12 +68,3 @@ def _variable(environ: Mapping[str, str], *names: str) -> tuple[str, str]:
             if name in environ:
                 return name, environ[name].strip()
     return names[-1], ""
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -37,6 +37,8 @@ PROXY = "http://proxy.example.com:3128"
         ("http://model.localhost:8000/v1", {"ALL_PROXY": PROXY}, None),
         ("http://127.0.0.53:8000/v1", {"HTTP_PROXY": PROXY}, None),
         ("http://[::1]:8000/v1", {"HTTP_PROXY": PROXY}, None),
+        ("http://0.0.0.0:8000/v1", {"HTTP_PROXY": PROXY}, None),
+        ("http://[::]:8000/v1", {"HTTP_PROXY": PROXY}, None),
         ("http://10.0.0.1:8000/v1", {"HTTP_PROXY": PROXY}, PROXY),
     ],
 )

@@ -328,3 +328,12 @@ def test_a_suspect_s_failure_says_nothing_of_the_provider_except_in_a_trial(
         place = taken(one, now)
         settle(place, failure, job_id=1, now=now, started=now, draw=0.5, is_suspect=True)
     assert one.channel.breaker.state is state
+
+
+def test_a_suspect_that_cannot_even_connect_speaks_of_the_provider() -> None:
+    """No prompt makes a connection fail; spared, it would be sent again at once and for ever."""
+    one = candidate()
+    for _ in range(5):
+        failure = outcome(Kind.CONNECT)
+        settle(taken(one), failure, job_id=1, now=0.0, started=0.0, draw=0.5, is_suspect=True)
+    assert one.channel.breaker.state is State.OPEN

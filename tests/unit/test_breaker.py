@@ -119,6 +119,17 @@ def test_the_window_is_no_smaller_than_what_may_be_in_flight(limit: int, needed:
     assert bad == needed
 
 
+def test_a_share_over_a_whole_window_speaks_for_itself() -> None:
+    """However many calls it takes to be judged: where no more are held, more never come."""
+    scene = Scene(min_calls=100)
+    scene.act(0.0, "1 good")
+    for _ in range(99):
+        scene.act(0.0, "1 bad")
+        scene.act(0.0, "1 good")
+    assert scene.breaker.state is CLOSED
+    scene.play((0.0, "1 bad", OPEN, 15.0))
+
+
 def test_calls_longer_than_the_window_are_counted() -> None:
     """The window grows to twice the 99th percentile: five calls of 300 s that all fail open it."""
     scene = Scene()

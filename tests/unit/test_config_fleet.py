@@ -134,6 +134,8 @@ def test_azure_s_newer_style_takes_no_version(tmp_path: Path) -> None:
             "max_tokens",
         ),
         ('base_url = "https://mine.openai.azure.com/openai/v1"\n', "max_completion_tokens"),
+        ('base_url = "https://mine.services.ai.azure.com/openai/v1"\n', "max_completion_tokens"),
+        ('base_url = "https://api.openai.com/v1/"\n', "max_completion_tokens"),
         ('base_url = "https://gateway.example.com/v1"\n', "max_tokens"),
         (
             'base_url = "https://mine.openai.azure.com/openai/v1"\ncap_field = "max_tokens"\n',

@@ -80,6 +80,8 @@ def test_unknown_words(tmp_path: Path, text: str, place: str, hint: str) -> None
         (provider("strict_models = true"), "providers[0].strict_models: leaves no model"),
         (provider('cap_field = "messages"'), "providers[0].cap_field: is not the name of a cap"),
         (provider('cap_field = "Max Tokens"'), "providers[0].cap_field: is not the name of a cap"),
+        (provider('cap_field = "max_token"'), "providers[0].cap_field: is not the name of a cap"),
+        (provider('cap_field = "temperature"'), "providers[0].cap_field: is not the name of a cap"),
         (provider("simulated = {}"), "providers[0].simulated: this provider is not simulated"),
         (
             provider("simulated = { error_rate = 7 }", 'kind = "simulated"'),

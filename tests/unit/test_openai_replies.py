@@ -172,6 +172,23 @@ def test_json_that_is_no_reply(document: Any) -> None:
             },
             Usage(input_tokens=10, output_tokens=12),
         ),
+        (
+            {"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623},
+            Usage(input_tokens=20, output_tokens=603),
+        ),
+        (
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "total_tokens": 19,
+                "prompt_tokens_details": {"cached_tokens": 4},
+            },
+            Usage(input_tokens=10, output_tokens=5, cached_tokens=4),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 7},
+            Usage(input_tokens=10, output_tokens=5),
+        ),
     ],
 )
 def test_usage_is_believed_as_far_as_it_makes_sense(usage: Any, expected: Usage) -> None:

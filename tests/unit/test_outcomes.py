@@ -159,6 +159,14 @@ def test_a_late_gateway_may_have_been_paid(status_code: int) -> None:
     assert (late.kind, late.billed) == (Kind.INTERRUPTED, Billed.MAYBE)
 
 
+@pytest.mark.parametrize("status_code", [502, 504, 524])
+def test_a_late_failure_that_a_200_tells_of_is_no_cut_answer(status_code: int) -> None:
+    """OpenRouter's upstream was down: who wrote that knows how it ended."""
+    problem = Problem(status_code=status_code, message="", flaw=Flaw.FAILED)
+    late = classify(problem, elapsed_s=60.0, answered_before=True)
+    assert (late.kind, late.billed) == (Kind.SERVER_ERROR, Billed.NO)
+
+
 def test_a_late_500_or_503_is_a_server_error() -> None:
     assert kind(500, elapsed_s=60.0) is Kind.SERVER_ERROR
     assert kind(503, elapsed_s=60.0) is Kind.SERVER_ERROR

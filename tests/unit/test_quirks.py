@@ -191,6 +191,8 @@ OVERFLOWS = [
     "the input token count exceeds the maximum number of tokens allowed",
     "prompt is too long: 9 tokens > 8 maximum",
     "current length is 9000 while limit is 8192",
+    "This endpoint's maximum context length is 200000 tokens",
+    "This model's maximum prompt length is 131072 but the request contains 200000 tokens",
 ]
 
 
@@ -336,3 +338,29 @@ def test_a_word_the_prompt_has_from_the_server_itself_wins() -> None:
     }
     function = {"type": "function", "function": {"name": "f"}}
     assert asked("mistral", tool_choice=function)["tool_choice"] == function
+
+
+@pytest.mark.parametrize(
+    ("status", "raw", "kind"),
+    [
+        (
+            400,
+            {"type": "error", "error": {"message": "prompt is too long: 9 tokens > 8 maximum"}},
+            Kind.CONTEXT_TOO_LONG,
+        ),
+        (
+            400,
+            {"error": {"message": "m", "code": "context_length_exceeded"}},
+            Kind.CONTEXT_TOO_LONG,
+        ),
+        (403, {"error": {"message": "Your credit balance is too low"}}, Kind.OUT_OF_CREDIT),
+        (400, {"error": {"message": "m", "code": "invalid_value"}}, Kind.BAD_REQUEST),
+    ],
+)
+def test_what_openrouter_quotes_of_the_upstream_is_its_word(
+    status: int, raw: dict[str, Any], kind: Kind
+) -> None:
+    """It stands as JSON inside a string, whose quotes are not those of a message."""
+    metadata = {"raw": json.dumps(raw), "provider_name": "p"}
+    body = {"code": status, "message": "Provider returned error", "metadata": metadata}
+    assert judged(status, {"error": body}).kind is kind
