@@ -97,7 +97,7 @@ class Board:
         self._counts = {state: counts.get(state, 0) for state in JobState}
         self.skipped = self._counts[JobState.SUCCEEDED]
         pending = self._counts[JobState.PENDING]
-        self._left_out = 0 if limit is None else max(0, pending - limit)
+        self._beyond_limit = 0 if limit is None else max(0, pending - limit)
         self.ledger = Ledger(fleet.providers)
         self.budget = budget or Budget(None)
         self.finished = 0
@@ -177,10 +177,11 @@ class Board:
         now = self._clock.now()
         counts, tally = self._counts, self.ledger.total
         rate = self._meter.rate(now)
-        pending = max(0, counts[JobState.PENDING] - self._left_out)
+        left_out = min(self._beyond_limit, counts[JobState.PENDING])
+        pending = counts[JobState.PENDING] - left_out
         left = pending + counts[JobState.RUNNING]
         return Snapshot(
-            total=sum(counts.values()) - self._left_out,
+            total=sum(counts.values()) - left_out,
             succeeded=counts[JobState.SUCCEEDED],
             failed=counts[JobState.FAILED],
             pending=pending,

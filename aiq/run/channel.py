@@ -109,14 +109,10 @@ class Channel:
         task: asyncio.Task[None],
     ) -> None:
         try:
-            async with asyncio.timeout(REQUEST_S):
-                line = await reader.readline()
-            if not line:
+            if (line := await _line(reader)) == b"":
                 return
             self._answering.add(task)
             reply = await obey(read_request(line))
-        except ValueError:  # what asyncio makes of a line over its limit
-            reply = refusal(Refused(f"an order has at most {REQUEST_BYTES:,} bytes"))
         except Refused as error:
             reply = refusal(error)
         except AiqError as error:
@@ -129,6 +125,14 @@ class Channel:
         writer.write(encode(reply))
         async with asyncio.timeout(REQUEST_S):
             await writer.drain()
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        async with asyncio.timeout(REQUEST_S):
+            return await reader.readline()
+    except ValueError:  # what asyncio makes of a line over its limit
+        raise Refused(f"an order has at most {REQUEST_BYTES:,} bytes") from None
 
 
 def _listener(database: Path, environ: Mapping[str, str]) -> tuple[socket.socket, Path]:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import aiq
 from aiq.config import RunSettings, Settings, load
-from aiq.config.environment import Environment, read_environment
+from aiq.config.environment import KEYS_FILE, Environment, read_environment
 from aiq.config.source import DEFAULT_FILE
 from aiq.errors import ConfigError
 from aiq.providers.presets import PRESETS
@@ -103,7 +103,7 @@ def _files(settings: Settings | None, working_directory: Path) -> Iterator[Check
     if path is not None and path.stat().st_mode & stat.S_IWOTH:
         text = f"anybody on this machine can change {path}, and so where keys are sent"
         yield finding("permissions", text, f"chmod o-w {path}")
-    secrets = working_directory / ".env"
+    secrets = working_directory / KEYS_FILE
     if not secrets.is_file():
         return
     mode = stat.S_IMODE(secrets.stat().st_mode)

@@ -21,7 +21,7 @@ from aiq.model import Endpoint, Kind
 from aiq.policy.account import Account
 from aiq.policy.admission import Candidate
 from aiq.policy.concurrency import Concurrency
-from aiq.policy.defaults import RateLimits
+from aiq.policy.defaults import LimitSettings, RateLimits
 from aiq.policy.limits import Limits
 from aiq.policy.standing import Standing
 from aiq.policy.switch import Switch
@@ -73,9 +73,10 @@ class Provider:
                 ("Content-Type", "application/json"),
                 ("User-Agent", USER_AGENT),
                 *self.dialect.headers(settings.key),
-                *((name, value.reveal()) for name, value in settings.headers),
             ]
         )
+        for name, value in settings.headers:  # instead of ours, where there is one of that name
+            self.headers[name] = value.reveal()
         self._urls: dict[str, httpx.URL] = {}
 
     def url(self, endpoint: Endpoint, model: str) -> httpx.URL:
@@ -273,7 +274,12 @@ class Fleet:
 
 
 def _account(sharing: Sequence[ProviderSettings], concurrency: int) -> Account:
-    """Build what providers of one account share: of several configured limits, the smallest."""
+    """
+    Build what providers of one account share.
+
+    Of several configured rates that is the smallest, of `limits` what the first provider says that
+    says anything.
+    """
     rates = RateLimits(
         **{
             name: min(given, default=None)
@@ -281,7 +287,7 @@ def _account(sharing: Sequence[ProviderSettings], concurrency: int) -> Account:
             if (given := [n for s in sharing if (n := getattr(s.rates, name)) is not None])
         }
     )
-    first = sharing[0]
+    first = next((s for s in sharing if s.limits != LimitSettings()), sharing[0])
     ceiling = min(concurrency, sum(s.max_in_flight or concurrency for s in sharing))
     return Account(
         Limits(first.limits, rates),

@@ -116,6 +116,15 @@ class Hand:
         self.withdrawn.add(batches=batches, jobs=jobs, page=self._reading.pages)
         self._waiting.remove(self.withdrawn.covers)
 
+    @property
+    def given_up(self) -> frozenset[int]:
+        """Jobs that stay pending because nobody can take them, as far as remembered."""
+        return frozenset(self._halt.given_up)
+
+    def forget(self, jobs: Collection[int]) -> None:
+        """Let jobs that nobody could take, and nobody wants any more, be no obstacle."""
+        self._halt.given_up.difference_update(jobs)
+
     def take_again(self, jobs: Collection[int]) -> None:
         """Read these, which were put back."""
         self._halt.given_up.difference_update(jobs)

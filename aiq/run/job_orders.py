@@ -18,7 +18,7 @@ from aiq.run.feed import Feed
 from aiq.run.hand import Hand
 from aiq.run.intake import named_batches, named_jobs
 from aiq.run.protocol import CancelJobs, Requeued, RequeueJobs
-from aiq.store import cancelling, requeueing
+from aiq.store import cancelling, jobs, requeueing
 from aiq.store.db import Database
 from aiq.store.jobs import Scope
 from aiq.store.writer import Writer
@@ -57,6 +57,7 @@ class JobOrders:
         async with self._hand.changing_jobs():
             targets = await find(self._database, order.names, order.batch)
             self._hand.withdraw(batches=targets.batches, jobs=targets.jobs)
+            await self._writer.run(partial(cancelling.withdraw_leased, targets=targets))
             cancel_page = partial(cancelling.cancel_page, targets=targets, scope=self._scope)
             while True:
                 count, in_scope = await self._writer.run(cancel_page)
@@ -65,6 +66,8 @@ class JobOrders:
                 if not count:
                     break
             states = await self._writer.run(partial(cancelling.states, targets=targets))
+            given_up = self._hand.given_up
+            self._hand.forget(await self._writer.run(partial(jobs.cancelled_of, jobs=given_up)))
         return counted(states, moved, targets)
 
     async def requeue(self, order: RequeueJobs) -> Requeued:

@@ -75,11 +75,15 @@ class Leases:
         )
         return Assignment(attempt, admission, self._writer.lease(*before, lease))
 
-    def can_bound(self, job: Job, go: Go) -> bool:
-        """Whether anybody can say what a job would cost at most, so that a budget may allow it."""
-        provider = self._fleet.providers[go.candidate.provider]
+    def bounded(self, job: Job) -> tuple[Candidate, ...]:
+        """Return who of a job's candidates can be said to cost so much at most."""
         now_us = self._clock.utc_us()
-        return cost_bound(job, provider, go.candidate.model, utc_us=now_us) is not None
+        providers = self._fleet.providers
+        return tuple(
+            one
+            for one in job.candidates
+            if cost_bound(job, providers[one.provider], one.model, utc_us=now_us) is not None
+        )
 
     def _candidate_id(self, candidate: Candidate) -> int:
         provider = self._fleet.providers[candidate.provider]

@@ -131,7 +131,10 @@ def _asked(connection: socket.socket, order: Order) -> Reply:
         connection.sendall(line)
         found = b"".join(iter(partial(connection.recv, 65536), b""))[:REPLY_BYTES]
     except TimeoutError as error:
-        raise Refused(f"the run gave no answer within {REPLY_S:g} s") from error
+        raise Refused(
+            f"the run gave no answer within {REPLY_S:g} s",
+            hint="it may still be at it; `aiq status` shows what has come of it",
+        ) from error
     except OSError as error:
         raise Refused(f"the run broke off: {error.strerror or error}") from error
     return read_reply(found)

@@ -18,7 +18,7 @@ import math
 import msgspec
 
 from aiq.model import Kind
-from aiq.policy.admission import why_not_send
+from aiq.policy.admission import Candidate, why_not_send
 from aiq.policy.patience import Patience
 from aiq.policy.retry import RetrySettings
 from aiq.policy.routing import Go
@@ -28,6 +28,7 @@ from aiq.run.attempt import Sender
 from aiq.run.feed import Feed
 from aiq.run.halt import End, Halt
 from aiq.run.hand import Hand
+from aiq.run.job import Job
 from aiq.run.leases import Assignment, Leases
 from aiq.run.means import Means
 from aiq.run.read_ahead import ReadAhead
@@ -238,12 +239,20 @@ class Pool:
             elif (assignment := self._leases.grant(job, choice, now)) is not None:
                 self._free -= 1
                 self._queue.put_nowait(assignment)
-            elif not self._leases.can_bound(job, choice):
-                self._aftermath.leave_unbounded(job, choice.candidate)
+            elif choice.candidate not in (bounded := self._leases.bounded(job)):
+                self._pass_on(job, choice.candidate, bounded)
             else:
                 self._waiting.add(job, first=True)
                 self._is_short = True
                 return
+
+    def _pass_on(self, job: Job, unbounded: Candidate, bounded: tuple[Candidate, ...]) -> None:
+        """Leave a job to those whom a budget can bound, or where there are none, undone."""
+        if not bounded:
+            self._aftermath.leave_unbounded(job, unbounded)
+            return
+        job.candidates = bounded
+        self._waiting.add(job, first=True)
 
     def _has_room_for_answers(self) -> bool:
         """Never buy, nor reject, what cannot be stored."""

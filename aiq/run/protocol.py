@@ -18,7 +18,7 @@ from aiq.run.cancelling import Cancelled
 VERSION = 1
 
 REQUEST_BYTES = 64 * 1024
-"""More than any command takes; longer lists of jobs come in several."""
+"""Some thousand ids; `aiq cancel` sends longer lists in several orders."""
 
 REPLY_BYTES = 4 * 1024 * 1024
 

@@ -110,7 +110,10 @@ async def _refuse_unsettled(database: Database) -> None:
     """Refuse where an answer may still come home: its job must not be gone by then."""
     first = "`aiq run` settles that first"
     if kept := await rescue.kept_for(database):
-        raise Refused(f"{kept[0]} keeps answers that the database could not take", hint=first)
+        raise Refused(
+            f"{kept[0]} keeps answers that the database could not take",
+            hint=f"{first}; if the file stays and nothing is said of it, it may be deleted",
+        )
     if left := await purging.leased(database):
         raise Refused(f"the last run died with {left:,} job(s) in flight", hint=first)
 

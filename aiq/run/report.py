@@ -224,7 +224,7 @@ def provider_json(
 
 class RateMeter:
     """
-    Jobs per second over the last ten seconds, from a ring of one-second counts.
+    Jobs per second over the last ten seconds and what has passed of this one, counted by seconds.
 
     `now` is any monotonic clock; before ten seconds have passed, the rate is over what has.
     """
@@ -244,6 +244,6 @@ class RateMeter:
 
     def rate(self, now: float) -> float:
         """Return the present rate per second."""
-        span = min(max(now - self._began, 1e-3), float(self.SPAN_S))
-        recent = sum(n for s, n in self._counts.items() if s > now - self.SPAN_S - 1)
-        return recent / max(span, 1.0)
+        first = int(now) - self.SPAN_S
+        recent = sum(n for second, n in self._counts.items() if second >= first)
+        return recent / max(now - max(first, self._began), 1.0)

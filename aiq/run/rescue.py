@@ -113,9 +113,9 @@ async def _take_in(database: Database, rescued: Rescued, note: Callable[[str], N
             note(f"{rescued.path} was left alone: it belongs to another database")
         return
     # A commit after a failed one is not proof enough: the log may hold pages that never reached
-    # the disk. A checkpoint writes them anew.
-    await database.checkpoint()
-    is_named = rescued.path in await _named(database)
+    # the disk. A checkpoint writes them anew; while a reader keeps it from that, the file stays.
+    is_on_disk = await database.checkpoint()
+    is_named = is_on_disk and rescued.path in await _named(database)
     path = await asyncio.to_thread(rescue.remove_rescue, rescued) if is_named else rescued.path
     if rescued.missing and (is_named or count):
         note(

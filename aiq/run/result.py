@@ -236,6 +236,7 @@ def _rounded_up(amount: float) -> float:
 
 
 _STOPPED = {
+    End.STOPPED: "the run was stopped",
     End.BUDGET: "the budget is reached: the worst case of the next request does not fit into it",
     End.NO_PROVIDER: "no usable provider is left",
     End.WAITED: "no provider has been usable for as long as `--max-wait` allows",

@@ -12,12 +12,13 @@ import contextlib
 import itertools
 import os
 import random
+import shlex
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from aiq.clock import Clock
 from aiq.config import Settings
-from aiq.errors import StoreError
+from aiq.errors import Refused, StoreError
 from aiq.model import JobState
 from aiq.redaction import Redactor
 from aiq.run.board import AttemptWatcher, Board
@@ -126,9 +127,12 @@ class Session:
     async def _run(self, database: Database) -> RunResult:
         await bring_home(database, self._observer.note)
         began_us = self._clock.utc_us()
-        await runs.recover(
-            database, now_us=began_us, fail_unknown=self._settings.run.on_unknown == "fail"
-        )
+        if (
+            not self._only_puts_back
+        ):  # and leaves to the next run, and its rules, what was in flight
+            await runs.recover(
+                database, now_us=began_us, fail_unknown=self._settings.run.on_unknown == "fail"
+            )
         run = await runs.begin_run(
             database, pid=os.getpid(), host=socket.gethostname(), now_us=began_us
         )
@@ -136,6 +140,11 @@ class Session:
         self.control.enter(run)
         async with self._reachable():
             return await self._carry_out(database, run)
+
+    @property
+    def _only_puts_back(self) -> bool:
+        requeue = self._options.requeue
+        return requeue is not None and not requeue.run_them
 
     @contextlib.asynccontextmanager
     async def _reachable(self) -> AsyncIterator[None]:
@@ -149,7 +158,8 @@ class Session:
     async def _carry_out(self, database: Database, run: BegunRun) -> RunResult:
         try:
             work = await self._intake.take(database, is_stopped=lambda: self._signals.is_stopped)
-            return await self._work_through(database, work, run)
+            with _saying_what_is_put_back(work):
+                return await self._work_through(database, work, run)
         except Stopped:
             return RunResult.nothing(
                 self._signals.exit_code, "stopped while reading; nothing was kept"
@@ -237,3 +247,16 @@ class Session:
                 f"{count:,} finished job(s) were answered by a simulated provider and are not"
                 " asked again; with another `--db` all are"
             )
+
+
+@contextlib.contextmanager
+def _saying_what_is_put_back(work: Work) -> Iterator[None]:
+    """Add to a refusal what the next command is: the one that was typed finds nothing any more."""
+    try:
+        yield
+    except Refused as error:
+        if work.requeued:
+            name = f" -n {shlex.quote(work.batches[0].name)}" if len(work.batches) == 1 else ""
+            sentence = f"the jobs are put back by now: `aiq run{name}` sends them"
+            error.hint = f"{error.hint}; {sentence}" if error.hint else sentence
+        raise

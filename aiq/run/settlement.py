@@ -11,7 +11,7 @@ import hashlib
 
 import msgspec
 
-from aiq.model import Billed, JobState, Kind, Outcome
+from aiq.model import NANO_PER_USD, Billed, JobState, Kind, Outcome
 from aiq.policy.lifecycle import Event, move
 from aiq.run.fleet import Provider
 from aiq.run.job import Job
@@ -45,8 +45,12 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
     is_failover: bool
 
 
+MOST_NANO = 10_000 * NANO_PER_USD
+"""The most one attempt is taken to cost; the sums of a million such still fit a column."""
+
+
 def cost_bound(job: Job, provider: Provider, model: str, *, utc_us: int) -> int | None:
-    """Return the most an attempt can cost, None if nobody can say."""
+    """Return the most an attempt can cost, None if nobody can say, or it is beyond all reason."""
     pricer, request, settings = provider.pricer, job.request, provider.settings
     if not pricer.knows_prices:
         return None
@@ -59,7 +63,7 @@ def cost_bound(job: Job, provider: Provider, model: str, *, utc_us: int) -> int 
         return None
     if input_bound is None:
         return None
-    return pricer.bound(
+    bound = pricer.bound(
         model,
         input_bound=input_bound,
         output_cap=output_cap,
@@ -67,6 +71,7 @@ def cost_bound(job: Job, provider: Provider, model: str, *, utc_us: int) -> int 
         within_s=settings.timeout_s,
         terms=terms(request),
     )
+    return bound if bound is None or bound <= MOST_NANO else None
 
 
 def settle(

@@ -91,7 +91,7 @@ _OPTIONS = """
 # Be told when a provider is down or a run has ended (`aiq alerts test` tries it):
 #
 # [alerts]
-# urls_env = "AIQ_ALERT_URLS"           # of chats and mail; needs pip install 'aiq[alerts]'
+# urls_env = "AIQ_ALERT_URLS"           # of chats and mail; needs pip install 'apprise>=2.3'
 # webhook_env = "AIQ_ALERT_WEBHOOK"     # or webhook = "https://...", if it holds no secret
 # min_level = "warning"
 """

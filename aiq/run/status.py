@@ -249,7 +249,7 @@ def _switched(facts: Iterable[ProviderFacts], off: Container[str]) -> Iterator[P
 
 
 def _still_holds(state: ProviderState, now_us: int) -> bool:
-    """Whether what a run saw says something, and was not to last until an instant now over."""
+    """Whether a run saw something, and did not say that it lasts until an instant that is over."""
     return state.status != "unknown" and (state.until is None or state.until > now_us)
 
 

@@ -29,6 +29,7 @@ class Watch:
         self._path = path
         self._clock = clock
         self._presence: Presence | None = None
+        self._lost: str | None = None
 
     def begin(self) -> None:
         """Remember which files it is."""
@@ -36,8 +37,10 @@ class Watch:
 
     @property
     def lost(self) -> str | None:
-        """What of it was deleted or replaced since."""
-        return None if self._presence is None else self._presence.lost
+        """What of it was ever found to be deleted or replaced, be it back by now."""
+        if self._lost is None and self._presence is not None:
+            self._lost = self._presence.lost
+        return self._lost
 
     async def beat(self, tell_lost: Callable[[str], None], note: Callable[[str], None]) -> None:
         """

@@ -35,6 +35,9 @@ small budget wait for nothing.
 INSTRUCTION_TOKENS = 1_000
 """The same with tools or a schema; Anthropic's text about tools alone is up to some 700."""
 
+MOST_TOKENS = 1_000_000_000
+"""A thousand times what any model writes; a cap beyond it is none."""
+
 _LOOKS_UP = (
     "previous_response_id",
     "conversation",
@@ -116,7 +119,8 @@ def output_bound(request: Request, default: int | None) -> int | None:
     """
     Return the most tokens of all answers; `default` is the cap where the prompt has none.
 
-    A prediction that turns out wrong is billed as output, and no cap holds for it.
+    A prediction that turns out wrong is billed as output, and no cap holds for it. A cap beyond
+    `MOST_TOKENS`, which some write for "none", bounds nothing: None.
 
     Raises:
         ValueError: the request cannot be written down at all.
@@ -133,7 +137,8 @@ def output_bound(request: Request, default: int | None) -> int | None:
         return None
     prediction = _said(request.body, "prediction")
     rejected = 0 if prediction is None else len(json_text.encode(prediction))
-    return cap * max(1, *tries) + rejected
+    bound = cap * max(1, *tries) + rejected
+    return bound if bound <= MOST_TOKENS else None
 
 
 def terms(request: Request) -> Terms:

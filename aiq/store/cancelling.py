@@ -34,6 +34,13 @@ async def cancel_page(
         return await database.changed(_CANCEL), int(in_scope)
 
 
+async def withdraw_leased(database: Database, targets: Targets) -> None:
+    """Note what is in flight, so that nobody asks it again although this run may die."""
+    which = {"batches": as_json(targets.batches), "jobs": as_json(targets.jobs)}
+    async with database.transaction():
+        await database.rows(_WITHDRAW, which)
+
+
 _CHOOSE_OF_BATCHES = """
 INSERT INTO temp.moved SELECT id FROM job
 WHERE batch_id IN (SELECT value FROM json_each(?)) AND state = 'pending' LIMIT ?
@@ -63,16 +70,19 @@ async def release_dead(database: Database, targets: Targets) -> None:
         await database.rows(_RELEASE_DEAD_JOBS, which)
 
 
-_DEAD = """
+_LEASED = """
 state = 'running' AND (batch_id IN (SELECT value FROM json_each(:batches))
   OR id IN (SELECT value FROM json_each(:jobs)))
 """
+_WITHDRAW = f"INSERT OR IGNORE INTO withdrawn SELECT id FROM job WHERE {_LEASED}"
 _CLOSE_DEAD_ATTEMPTS = f"""
 UPDATE attempt SET kind = 'interrupted', cause = 'crash', billed = 'maybe',
   message = 'the run ended before the answer was stored'
-WHERE kind IS NULL AND id IN (SELECT lease FROM job WHERE {_DEAD})
+WHERE kind IS NULL AND id IN (SELECT lease FROM job WHERE {_LEASED})
 """
-_RELEASE_DEAD_JOBS = f"UPDATE job SET state = 'pending', lease = NULL, not_before = 0 WHERE {_DEAD}"
+_RELEASE_DEAD_JOBS = (
+    f"UPDATE job SET state = 'pending', lease = NULL, not_before = 0 WHERE {_LEASED}"
+)
 
 
 async def states(database: Database, targets: Targets) -> dict[JobState, int]:

@@ -113,9 +113,14 @@ class Database:
         """Write all that is committed into another file, which is empty or does not exist."""
         await self.rows("VACUUM INTO ?", (str(target),))
 
-    async def checkpoint(self) -> None:
-        """Fold the write-ahead log into the file, so that the database is one file again."""
-        await self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    async def checkpoint(self) -> bool:
+        """
+        Fold the write-ahead log into the file, so that the database is one file again.
+
+        False: somebody is reading what only the log holds, and not all of it could be folded.
+        """
+        row = await self.row("PRAGMA wal_checkpoint(TRUNCATE)")
+        return row is not None and row[0] == 0
 
 
 def _transact(work: Callable[[sqlite3.Connection], None], connection: sqlite3.Connection) -> None:

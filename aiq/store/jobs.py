@@ -8,7 +8,7 @@ a run is about: those whose line is in the given sources, or those chosen by `re
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -53,6 +53,16 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 2**63 - 1
     """No prompt's is higher."""
     job_id: int = 0
+
+
+async def cancelled_of(database: Database, jobs: Collection[int]) -> list[int]:
+    """Return which of these jobs are cancelled."""
+    return [one for (one,) in await database.rows(_CANCELLED_OF, (as_json([*jobs]),))]
+
+
+_CANCELLED_OF = """
+SELECT id FROM job WHERE id IN (SELECT value FROM json_each(?)) AND state = 'cancelled'
+"""
 
 
 async def candidate_ids(database: Database) -> dict[tuple[str, str, str], int]:

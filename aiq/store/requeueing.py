@@ -65,6 +65,7 @@ async def requeue(
             chosen += await database.changed(_CHOOSE_DAMAGED, (as_json(damaged),))
             await database.rows(_DISOWN)
         await database.rows(_REQUEUE)
+        await database.rows(_WANTED_AGAIN)
     return chosen
 
 
@@ -105,6 +106,7 @@ UPDATE job SET state = 'pending', fresh_from = attempts, error_kind = NULL, erro
 FROM temp.chosen WHERE job.id = chosen.job_id
   AND job.state IN ('failed', 'succeeded', 'cancelled')
 """
+_WANTED_AGAIN = "DELETE FROM withdrawn WHERE job_id IN (SELECT job_id FROM temp.chosen)"
 
 
 class MovedJob(msgspec.Struct, frozen=True):
@@ -140,6 +142,7 @@ async def requeue_page(
             ours = [(one.id,) for one in moved if one.in_scope]
             await database.many("INSERT OR IGNORE INTO temp.requeued VALUES (?)", ours)
         await database.rows(_REQUEUE_MOVED)
+        await database.rows(_MOVED_WANTED_AGAIN)
     return moved
 
 
@@ -151,3 +154,4 @@ _REQUEUE_MOVED = """
 UPDATE job SET state = 'pending', fresh_from = attempts, error_kind = NULL, error_message = NULL
 FROM temp.moved WHERE job.id = moved.job_id AND job.state IN ('failed', 'cancelled')
 """
+_MOVED_WANTED_AGAIN = "DELETE FROM withdrawn WHERE job_id IN (SELECT job_id FROM temp.moved)"

@@ -135,12 +135,15 @@ async def recover(database: Database, *, now_us: int, fail_unknown: bool) -> int
     Settle what a dead run left leased, and return how many jobs that were.
 
     Their attempts may have been answered and paid, and are closed as such. The jobs become pending,
-    or failed if the user never wants a request of unknown outcome repeated.
+    or failed if the user never wants a request of unknown outcome repeated, or cancelled if he had
+    cancelled them in flight.
     """
     async with database.transaction():
         left = await database.changed(_CLOSE_DEAD_ATTEMPTS)
         if left:
             await database.rows(_FAIL_DEAD_JOBS if fail_unknown else _RELEASE_DEAD_JOBS)
+        await database.rows(_CANCEL_WITHDRAWN)
+        await database.rows("DELETE FROM withdrawn")
         await database.rows(_FORGET_BACKOFF, (now_us, now_us))
         await database.rows(_END_DEAD_RUNS, (now_us,))
     return left
@@ -161,6 +164,10 @@ _FAIL_DEAD_JOBS = f"""
 UPDATE job SET state = 'failed', lease = NULL, error_kind = 'interrupted',
   error_message = 'the run ended before the answer was stored'
 {_DEAD_JOBS}
+"""
+_CANCEL_WITHDRAWN = """
+UPDATE job SET state = 'cancelled', not_before = NULL
+WHERE state = 'pending' AND id IN (SELECT job_id FROM withdrawn)
 """
 _FORGET_BACKOFF = """
 UPDATE job SET not_before = ?
@@ -184,6 +191,7 @@ async def end_run(database: Database, *, run_id: int, now_us: int) -> None:
     """Record that a run is over."""
     async with database.transaction():
         await database.rows("UPDATE run SET ended_at = ? WHERE id = ?", (now_us, run_id))
+        await database.rows("DELETE FROM withdrawn")
 
 
 async def open_run(database: Database) -> RunRow | None:

@@ -176,7 +176,13 @@ CREATE TABLE control (                    -- what an operator told a run, or the
 ) STRICT;
 """
 
-MIGRATIONS = (_FIRST, _SECOND, TALLIES, _FOURTH, _FIFTH, _SIXTH, PURGED, PURGED_TEXT)
+_NINTH = """
+CREATE TABLE withdrawn (                  -- cancelled while in flight: asked no second time, also
+  job_id INTEGER PRIMARY KEY              -- when that run dies; empty when none is at work
+) STRICT;
+"""
+
+MIGRATIONS = (_FIRST, _SECOND, TALLIES, _FOURTH, _FIFTH, _SIXTH, PURGED, PURGED_TEXT, _NINTH)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 TABLES = (
@@ -200,4 +206,5 @@ TABLES = (
     "run",
     "source",
     "tally",
+    "withdrawn",
 )

@@ -14,7 +14,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
@@ -35,6 +36,8 @@ from aiq.store.writes import (
 Write: TypeAlias = (
     Lease | Settle | Reject | Cancel | NewCandidate | ProviderState | BreakerMemory | CooldownMemory
 )
+
+T = TypeVar("T")
 
 Errand: TypeAlias = Callable[[Database], Awaitable[Any]]
 """Other work on the writing connection, in transactions of its own."""
@@ -171,7 +174,7 @@ class Writer:
         while self._errands and self._errands[0][0] <= self._taken:
             _, errand, done = self._errands.popleft()
             try:
-                result = await errand(self._database)
+                result = await _until_free(partial(errand, self._database))
             except Exception as error:  # noqa: BLE001 - whoever asked for it gets it
                 if not done.done():
                     done.set_exception(error)
@@ -210,13 +213,7 @@ class Writer:
         return writes, waiters
 
     async def _commit(self, writes: Sequence[Write]) -> None:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(is_busy),
-            stop=stop_after_attempt(BUSY_TRIES),
-            wait=wait_exponential(multiplier=0.1, max=1),
-            reraise=True,
-        )
-        await retrying(self._apply, writes)
+        await _until_free(partial(self._apply, writes))
 
     async def _apply(self, writes: Sequence[Write]) -> None:
         await apply(
@@ -259,6 +256,21 @@ class Writer:
         for done in (*waiters, *left):
             if not done.done():
                 done.set_exception(_never_durable())
+
+
+async def _until_free(work: Callable[[], Awaitable[T]]) -> T:
+    """Do work, again where another program holds the file: then it has not even begun."""
+
+    async def tried() -> T:
+        return await work()
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(is_busy),
+        stop=stop_after_attempt(BUSY_TRIES),
+        wait=wait_exponential(multiplier=0.1, max=1),
+        reraise=True,
+    )
+    return await retrying(tried)
 
 
 def _ends_one_of(attempts: set[int], writes: Sequence[Write]) -> bool:

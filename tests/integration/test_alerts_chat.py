@@ -270,5 +270,5 @@ def test_without_the_extra_the_command_that_installs_it_is_named(
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ConfigError) as caught:
         opened(DISCORD)
-    assert caught.value.hint == "install it: pip install 'aiq[alerts]'"
+    assert caught.value.hint == "install it: pip install 'apprise>=2.3'"
     assert open_chats([]) == []

@@ -23,7 +23,7 @@ from aiq.policy.control import (
 from aiq.policy.standing import Status as Condition
 from aiq.run.protocol import Status
 from tests.support.fault_server import FaultServer
-from tests.support.operating import going, recorded, told
+from tests.support.operating import bench_has, going, recorded, told
 from tests.support.replies import Reply, Seen
 from tests.support.sessions import Bench, hurried, prompts, provider
 
@@ -245,14 +245,6 @@ async def test_a_reset_ends_a_cooldown_also_for_the_next_run(tmp_path: Path) -> 
         assert bench.rows("SELECT until - noted_at FROM cooldown") == [(0,)]
 
 
-async def bench_has(bench: Bench, sql: str) -> None:
-    """Wait until the run has committed what the statement finds."""
-    while not bench.rows(sql):
-        await told(bench, Status())
-        assert bench.session is not None
-        await bench.session._clock.sleep(0.01)
-
-
 PRICED: dict[str, Any] = {"price": {"input": 0.0, "output": 10.0}, "max_tokens": 100}
 BOUND_NANO = 100 * 10_000
 """The worst case of a request at that price."""
@@ -311,3 +303,22 @@ async def test_a_budget_that_cannot_bound_is_refused_and_changes_nothing(tmp_pat
         assert result.exit_code is ExitCode.OK
         assert result.budget.limit_nano is None
         assert recorded(bench) == []
+
+
+async def test_a_budget_that_is_set_leaves_jobs_to_those_that_it_can_bound(tmp_path: Path) -> None:
+    """Jobs that were read before it came know a provider whose price nobody knows."""
+    gate = asyncio.Event()
+    async with FaultServer(Reply(until=gate)) as a, FaultServer(QUICK) as b:
+        bench = Bench(
+            tmp_path,
+            a=provider(a, model=None, models={"m": "unheard-of"}, price=None, max_tokens=100),
+            b=provider(b, **PRICED),
+            run={"concurrency": 2},
+        )
+        async with going(bench, [one | {"model": "m"} for one in prompts(20)]) as running:
+            await a.seen(2)
+            await told(bench, SetBudget(10**9))
+            gate.set()
+            assert (await running).exit_code is ExitCode.OK
+        assert bench.states() == {"succeeded": 20}
+        assert (len(a.ledger), len(b.ledger)) == (2, 18)

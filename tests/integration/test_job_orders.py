@@ -20,7 +20,7 @@ from aiq.run.options import Requeue
 from aiq.run.protocol import CancelJobs, Requeued, RequeueJobs
 from aiq.store import cancelling
 from tests.support.fault_server import FaultServer
-from tests.support.operating import going, recorded, told
+from tests.support.operating import bench_has, going, recorded, told
 from tests.support.replies import Reply, Seen
 from tests.support.sessions import Bench, prompts, provider
 
@@ -417,3 +417,44 @@ async def test_a_changed_line_is_a_new_wish(tmp_path: Path, on_changed: str) -> 
         assert result.exit_code is ExitCode.OK
         assert bench.states() == {"succeeded": 3, "cancelled": 3}
         assert server.ledger[-1].prompt == "another question"
+
+
+async def test_what_was_cancelled_in_flight_is_not_asked_again_after_a_kill(tmp_path: Path) -> None:
+    """The run that knew it is dead; what it had in flight may be paid, and nobody wants it."""
+    gate = asyncio.Event()
+    async with FaultServer(Reply(until=gate)) as server:
+        bench = bench_of(tmp_path, server, concurrency=3)
+        async with going(bench, prompts(10)):
+            await server.seen(3)
+            await told(bench, CancelJobs(("p0", "p1", "p9")))
+            with closing(sqlite3.connect(bench.database)) as connection:
+                connection.execute("VACUUM INTO ?", (str(tmp_path / "killed.db"),))
+            gate.set()
+        bench.database = tmp_path / "killed.db"
+        count = len(server.ledger)
+        result = await bench.run(prompts(10))
+        assert result.exit_code is ExitCode.OK
+        assert bench.states() == {"succeeded": 7, "cancelled": 3}
+        assert len(server.ledger) == count + 7
+        assert bench.rows("SELECT count(*) FROM withdrawn") == [(0,)]
+
+
+async def test_jobs_that_nobody_could_take_and_nobody_wants_are_no_obstacle(tmp_path: Path) -> None:
+    """Cancelled, they leave the run nothing to carry on with, and it ends well."""
+    gate = asyncio.Event()
+    broke = Reply.error(402)
+    async with FaultServer(broke) as a, FaultServer(Reply(until=gate)) as b:
+        bench = Bench(
+            tmp_path,
+            a=provider(a, model="x", strict_models=True),
+            b=provider(b, model="y", strict_models=True),
+        )
+        lines = [{"id": f"{m}{n}", "model": m, "prompt": m} for m in "xy" for n in range(2)]
+        async with going(bench, lines) as running:
+            await b.seen(2)
+            await bench_has(bench, "SELECT 1 FROM attempt WHERE kind = 'out_of_credit'")
+            reply = await told(bench, CancelJobs(("x0", "x1")))
+            assert reply.cancelled == Cancelled(cancelled=2)
+            gate.set()
+            assert (await running).exit_code is ExitCode.OK
+        assert bench.states() == {"succeeded": 2, "cancelled": 2}

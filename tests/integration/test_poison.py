@@ -123,3 +123,19 @@ async def test_a_model_name_that_no_url_can_hold_fails_its_job(tmp_path: Path) -
         result = await bench.run(lines)
         assert result.exit_code is ExitCode.SOME_FAILED
         assert bench.failures() == {"odd": "bad_request"}
+
+
+@pytest.mark.parametrize(
+    "extra", [{"max_tokens": 2**63 - 1}, {"extra_body": {"max_tokens": 10**30}}]
+)
+async def test_a_cap_beyond_all_reason_is_none(tmp_path: Path, extra: dict[str, object]) -> None:
+    """Some write "no limit" so; its worst case fits no column, and nobody can say what it is."""
+    async with FaultServer() as server:
+        bench = Bench(tmp_path, a=provider(server, price={"input": 1000.0, "output": 1000.0}))
+        result = await bench.run([*prompts(2), {"id": "x", "prompt": "x", **extra}])
+        assert result.exit_code is ExitCode.OK
+        assert bench.states() == {"succeeded": 3}
+        [(bound,)] = bench.rows(
+            "SELECT bound_nano FROM attempt JOIN job ON job.id = job_id WHERE key = 'x'"
+        )
+        assert bound is None

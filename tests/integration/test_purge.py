@@ -318,7 +318,8 @@ async def test_a_database_from_before_there_were_purges(tmp_path: Path) -> None:
     before = await totals(bench)
     with closing(sqlite3.connect(bench.database)) as connection:
         connection.executescript(
-            "DROP TABLE purged; DROP TABLE purged_job; DROP TABLE purged_text;"
+            "DROP TABLE withdrawn; DROP TABLE purged; DROP TABLE purged_job;"
+            " DROP TABLE purged_text;"
             f" PRAGMA user_version = {MIGRATIONS.index(PURGED)}"
         )
     assert await totals(bench) == before

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -448,3 +450,21 @@ async def test_an_outcome_of_a_job_that_went_on_changes_nothing(database: Databa
     outcome = settle(1, job_id, JobState.SUCCEEDED)
     assert await runs.take_in(database, run_id=1, started_at=NOW_US, settles=[outcome]) == 0
     assert query(database.path, "SELECT state, lease FROM job") == [("running", 2)]
+
+
+async def test_a_file_stays_until_its_outcomes_are_in_the_database_itself(
+    database: Database, database_path: Path
+) -> None:
+    """A reader keeps them in the log, of which a failed sync may have lost a page."""
+    await leased(database)
+    await database.rows("PRAGMA busy_timeout = 0")
+    path = write_rescue(database_path, HEADER, BOTH)
+    with closing(sqlite3.connect(database_path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM job").fetchall()
+        await bring_home(database, lambda _: None)
+        assert path.exists()
+    assert jobs(database_path) == ["succeeded", "pending", "pending"]
+    await bring_home(database, lambda _: None)
+    assert not path.exists()
+    assert jobs(database_path) == ["succeeded", "pending", "pending"]

@@ -347,6 +347,21 @@ async def test_removing_the_view_changes_nothing(tmp_path: Path) -> None:
     assert told[0] == told[1]
 
 
+async def test_a_configured_header_takes_the_place_of_aiq_s_own(tmp_path: Path) -> None:
+    """Otherwise a gateway would get the vendor's key beside its own."""
+    headers = {"authorization": "Bearer ${GATE}", "User-Agent": "mine"}
+    async with FaultServer() as server:
+        bench = Bench(
+            tmp_path,
+            a=provider(server, api_key_env="K", headers=headers),
+            environ={"K": KEY, "GATE": GATE},
+        )
+        await bench.run(prompts(1))
+    [seen] = server.ledger
+    assert (seen.headers["authorization"], seen.headers["user-agent"]) == (f"Bearer {GATE}", "mine")
+    assert not any(KEY in value for value in seen.headers.values())
+
+
 async def test_snapshots_only_show_what_is_durable(tmp_path: Path) -> None:
     """At no tick does the view show more answers than the database holds."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from aiq.errors import ExitCode, InputError, UnknownName
+from aiq.errors import ExitCode, InputError, Refused, UnknownName
 from aiq.run.options import Requeue, RunOptions
 from aiq.run.request import Flags
 from aiq.store.opening import open_for_run
@@ -15,6 +17,12 @@ from tests.support.replies import Reply, Seen
 from tests.support.sessions import Bench, hurried, prompts, provider
 
 ONE = {"concurrency": 1}
+AS_A_KILL_LEAVES_IT = """
+INSERT INTO attempt (id, job_id, number, run_id, candidate_id, started_at)
+SELECT 99, id, 2, 1, 1, 1700000000000000 FROM job WHERE key = 'p1';
+UPDATE job SET state = 'running', error_kind = NULL, error_message = NULL, lease = 99, attempts = 2
+WHERE key = 'p1';
+"""
 
 
 def asked(server: FaultServer) -> list[str]:
@@ -286,3 +294,34 @@ async def test_flags_given_without_files_are_kept_as_well(tmp_path: Path) -> Non
         assert [
             model for (model,) in bench.rows("SELECT json_extract(flags, '$.model') FROM batch")
         ] == ["two"]
+
+
+async def test_what_only_puts_back_leaves_what_was_in_flight_to_the_rules_of_a_run(
+    tmp_path: Path,
+) -> None:
+    """`on_unknown = "fail"` of the next run holds: nothing that may be paid is asked again."""
+    async with FaultServer(Reply.error(400)) as server:
+        bench = Bench(tmp_path, a=provider(server))
+        await bench.run(prompts(2))
+        with closing(sqlite3.connect(bench.database)) as connection, connection:
+            connection.executescript(AS_A_KILL_LEAVES_IT)
+        options = RunOptions(database=bench.database, requeue=Requeue(run_them=False))
+        await bench.new_session(options).run()
+        assert bench.states() == {"pending": 1, "running": 1}
+        server.load(None)
+        result = await bench.run(prompts(2), overrides={"on_unknown": "fail"})
+        assert result.exit_code is ExitCode.SOME_FAILED
+        assert bench.failures() == {"p1": "interrupted"}
+        assert [seen.prompt for seen in server.ledger] == ["p0"]
+
+
+async def test_a_refusal_after_jobs_were_put_back_says_how_they_go_on(tmp_path: Path) -> None:
+    """The command that was typed would find no failed job any more."""
+    async with FaultServer(Reply.error(400)) as server:
+        bench = Bench(tmp_path, a=provider(server, price=None))
+        await bench.run(prompts(2))
+        with pytest.raises(Refused) as refused:
+            await bench.run(requeue=Requeue(), overrides={"budget_usd": 1.0})
+        assert bench.states() == {"pending": 2}
+        put_back = "the jobs are put back by now: `aiq run -n prompts` sends them"
+        assert put_back in (refused.value.hint or "")

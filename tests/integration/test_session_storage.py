@@ -23,7 +23,7 @@ from aiq.store.rows import StaleWrite
 from aiq.store.writes import apply
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply, Seen
-from tests.support.sessions import Bench, prompts, provider
+from tests.support.sessions import Bench, Recorder, prompts, provider
 
 JOBS = 60
 ANSWERED_AT_LAST = {"succeeded": JOBS}
@@ -269,6 +269,37 @@ async def test_a_database_that_goes_away_during_a_run_is_copied(
         assert ("its write-ahead log" in str(error)) == is_log
         assert ("its write-ahead log" in bench.recorder.notes[-1]) == is_log
         bench.database = error.copy
+        await bench.run(prompts(200))
+        assert bench.states() == {"succeeded": 200}
+        assert len(server.ledger) == 200
+
+
+async def test_a_database_that_is_put_back_has_stopped_the_run_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stopped it is not forgotten: it ends neither well nor without a way to go on."""
+    monkeypatch.setattr(watch, "BEAT_S", 0.02)
+    back = asyncio.Event()
+    away = tmp_path / "away.db"
+
+    def script(seen: Seen) -> Reply:
+        if seen.number == 10:
+            bench.database.rename(away)
+        return Reply(until=back) if seen.number >= 10 else Reply()
+
+    class PutsBack(Recorder):
+        def note(self, sentence: str) -> None:
+            super().note(sentence)
+            if "nothing more is sent" in sentence:
+                away.rename(bench.database)
+                back.set()
+
+    async with FaultServer(script) as server:
+        bench = Bench(tmp_path, a=provider(server))
+        with pytest.raises(StoreMoved) as moved:
+            await bench.run(prompts(200), observer=PutsBack())
+        assert 10 <= len(server.ledger) < 200
+        bench.database = moved.value.copy
         await bench.run(prompts(200))
         assert bench.states() == {"succeeded": 200}
         assert len(server.ledger) == 200

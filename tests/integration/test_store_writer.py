@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from aiq.model import JobState
 from aiq.store import writer as writer_module
 from aiq.store.db import Database
 from aiq.store.rows import StaleWrite
-from aiq.store.writer import GROUP_LIMIT, QUICK_GROUP_LIMIT, Write, Writer
+from aiq.store.writer import BUSY_TRIES, GROUP_LIMIT, QUICK_GROUP_LIMIT, Write, Writer
 from aiq.store.writes import Cancel, NewCandidate, Reject
 from tests.support import factories
 from tests.support.factories import lease, query, settle
@@ -476,3 +477,25 @@ async def test_a_cancelled_job_is_so_in_the_transaction_that_ends_its_attempt(
         writer.submit(lease(2, second))
         with pytest.raises(StoreError):
             await writer.lease(Cancel(first))
+
+
+async def test_an_errand_waits_as_long_as_a_commit_for_whoever_holds_the_file(
+    database: Database, database_path: Path
+) -> None:
+    """Otherwise jobs that had left memory for it would be neither sent nor cancelled."""
+    (job_id,) = await jobs_of(database, 1)
+    tries = 0
+
+    async def hindered(opened: Database) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < BUSY_TRIES:
+            with closing(sqlite3.connect(database_path)) as holder:
+                holder.execute("BEGIN IMMEDIATE")
+                await opened.rows("PRAGMA busy_timeout = 0")
+                await opened.rows("BEGIN IMMEDIATE")
+        await opened.rows("UPDATE job SET priority = 9")
+
+    async with writing(database) as writer:
+        await writer.run(hindered)
+    assert query(database_path, "SELECT id, priority FROM job") == [(job_id, 9)]

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from aiq.run.protocol import Order, Reply
+from aiq.run.protocol import Order, Reply, Status
 from aiq.run.result import RunResult
 from tests.support.sessions import Bench
 
@@ -39,3 +39,11 @@ async def going(
 def recorded(bench: Bench) -> list[tuple[str, str | None]]:
     """Return what the database says was told, in order."""
     return bench.rows("SELECT command, argument FROM control ORDER BY id")
+
+
+async def bench_has(bench: Bench, sql: str) -> None:
+    """Wait until the run has committed what the statement finds."""
+    while not bench.rows(sql):
+        await told(bench, Status())
+        assert bench.session is not None
+        await bench.session._clock.sleep(0.01)

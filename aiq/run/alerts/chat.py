@@ -33,7 +33,8 @@ TIMEOUT_S = 30.0
 PACE_S = 1.0
 """Between two requests of one channel; apprise's own 5.5 s would outlast the end of a run."""
 
-INSTALL = "pip install 'aiq[alerts]'"
+INSTALL = "pip install 'apprise>=2.3'"
+"""The extra `alerts` is nothing else."""
 
 _MARKDOWN = frozenset(
     {"discord", "guilded", "mmost", "mmosts", "revolt", "rocket", "rockets", "zulip"}
