@@ -51,7 +51,7 @@ def _way_back(options: CancelOptions, found: Cancelled) -> list[Text]:
     if found.before or sum(map(len, commands)) > UNDO_LENGTH:
         note = "`aiq retry-failed --kind cancelled --no-run` puts back all that was ever cancelled"
         return [Text(placed(note, options), "dim")]
-    return [Text.assemble(("undo     ", "dim"), (visible(one, 1000), "cyan")) for one in commands]
+    return [Text.assemble(("undo     ", "dim"), (one, "cyan")) for one in commands]
 
 
 def _note(sentence: str) -> None:

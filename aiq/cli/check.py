@@ -13,7 +13,7 @@ from aiq.cli import figures, streams
 from aiq.cli.failure import Failure
 from aiq.cli.options import CheckOptions
 from aiq.cli.text import NAME, visible
-from aiq.cli.values import parameters
+from aiq.cli.values import model_name, parameters
 from aiq.config import Settings, load
 from aiq.config.source import DEFAULT_FILE
 from aiq.errors import ConfigError, ExitCode
@@ -26,7 +26,7 @@ def check_prompts(options: CheckOptions, failure: Failure) -> int:
     settings = _settings(options)
     if settings is not None:
         failure.protect(secret for one in settings.providers for secret in one.secrets)
-    flags = Flags(model=options.model, params=parameters(options.param or ()))
+    flags = Flags(model=model_name(options.model), params=parameters(options.param or ()))
     report = asyncio.run(check(options.prompts, settings=settings, flags=flags))
     if options.json:
         streams.write_json(report.to_json())

@@ -111,7 +111,7 @@ def _nano(text: str) -> int:
     try:
         nano = decimal.Decimal(text) * NANO_PER_USD
         exact = int(nano) if nano.is_finite() and 0 <= nano < 2**63 else -1
-    except decimal.InvalidOperation:
+    except decimal.DecimalException:
         exact, nano = -1, decimal.Decimal(0)
     if exact != nano:
         raise Refused(
@@ -139,7 +139,7 @@ def _lines(run: RunReport, width: int) -> list[Text]:
     ]
     if not run.providers:
         return lines
-    done = run.total - run.pending - run.in_flight
+    done = run.succeeded + run.failed + run.cancelled
     lines += [
         Text(
             f"{done:,}/{run.total:,} done, {run.failed:,} failed,"

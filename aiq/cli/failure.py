@@ -79,7 +79,7 @@ class Failure:
         if hint:
             lines += ["", f"hint: {self._clean(hint)}"]
         if self.footer:
-            lines += ["", *map(self._clean, self.footer)]
+            lines += ["", *map(self._redactor.text, self.footer)]
         streams.say("\n".join(lines))
 
     def _clean(self, text: str) -> str:

@@ -92,11 +92,13 @@ def milliseconds(ms: float | None) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Write a rate per second, or per minute where that says more."""
+    """Write a rate per second, or per minute or hour where that says more."""
     if per_second <= 0:
         return "0/s"
+    if per_second < 1 / 60:
+        return f"{per_second * 3600:.2g}/h"
     if per_second < 1:
-        return f"{per_second * 60:.0f}/min"
+        return f"{per_second * 60:.2g}/min"
     return f"{per_second:.1f}/s" if per_second < 100 else f"{per_second:,.0f}/s"
 
 

@@ -84,7 +84,7 @@ def failures(groups: Sequence[ErrorGroup], count: int) -> list[Text]:
             )
         )
     if len(groups) > GROUPS:
-        lines.append(Text(f"  and {len(groups) - GROUPS:,} more kinds: `--json` lists all"))
+        lines.append(Text(f"  and {len(groups) - GROUPS:,} more groups: `--json` lists all"))
     return lines
 
 

@@ -108,10 +108,10 @@ def stopping(snapshot: Snapshot) -> str:
     return f"stopping: {snapshot.in_flight:,} in flight, the next Ctrl-C aborts"
 
 
-def paused(snapshot: Snapshot) -> str:
-    """Say that nothing new is sent for now, and how that ends."""
+def paused(snapshot: Snapshot, unpause: str) -> str:
+    """Say that nothing new is sent for now, and how that ends: by the command `unpause`."""
     left = f"{snapshot.in_flight:,} in flight finish; " if snapshot.in_flight else ""
-    return f"paused by you: {left}`aiq ctl resume` goes on"
+    return f"paused by you: {left}{unpause} goes on"
 
 
 def state_line(snapshot: Snapshot) -> str:

@@ -27,6 +27,8 @@ from aiq.run.observer import Plan
 
 FRAME_S = 0.25
 
+UNPAUSE = "`aiq ctl resume`"
+
 _COLUMNS = (
     Column("provider", right=False, least=24, bare=10),
     Column("status, next try", rank=1, right=False, least=26),
@@ -40,10 +42,18 @@ _COLUMNS = (
 )
 
 
-def frame(snapshot: Snapshot, *, title: str, width: int, height: int) -> list[Text]:
-    """Return the lines of the view; they fit a terminal of this size."""
+def frame(
+    snapshot: Snapshot, *, title: str, width: int, height: int, unpause: str = UNPAUSE
+) -> list[Text]:
+    """
+    Return the lines of the view; they fit a terminal of this size.
+
+    Args:
+        unpause: the command that ends a pause.
+    """
+    phase = _phase(snapshot, unpause)
     head = [
-        *spread(Text.assemble(("aiq ", "bold cyan"), (title, "bold")), _phase(snapshot), width),
+        *spread(Text.assemble(("aiq ", "bold cyan"), (title, "bold")), phase, width),
         _progress(snapshot, width),
         *spread(_counts(snapshot), _times(snapshot), width),
         *spread(_money(snapshot), _possibly_paid(snapshot), width),
@@ -62,11 +72,11 @@ def frame(snapshot: Snapshot, *, title: str, width: int, height: int) -> list[Te
     return [*lines[: max(height - 2, 0)], Text()]
 
 
-def _phase(snapshot: Snapshot) -> Text:
+def _phase(snapshot: Snapshot, unpause: str) -> Text:
     if snapshot.is_draining:
         return Text(stopping(snapshot), "bold yellow")
     if snapshot.is_paused:
-        return Text(paused(snapshot), "bold yellow")
+        return Text(paused(snapshot, unpause), "bold yellow")
     if snapshot.in_flight or not snapshot.pending:
         return Text("running", "green")
     if all(view.condition.status.value == "disabled" for view in snapshot.providers):
@@ -178,9 +188,12 @@ def _status(view: ProviderView) -> str:
 class LiveView(NotesView):
     """Keeps the picture at the foot of the terminal, under whatever is said meanwhile."""
 
-    def __init__(self, console: Console, clock: Clock, *, is_strict: bool = False) -> None:
+    def __init__(
+        self, console: Console, clock: Clock, *, is_strict: bool = False, unpause: str = UNPAUSE
+    ) -> None:
         super().__init__(console, is_strict=is_strict)
         self._clock = clock
+        self._unpause = unpause
         self._began = clock.now()
         self._title = ""
         self._lines_read = 0
@@ -216,7 +229,10 @@ class LiveView(NotesView):
         super().tick(snapshot)
         if self._is_due():
             width, height = self._console.size
-            self._picture.show(frame(snapshot, title=self._title, width=width, height=height))
+            lines = frame(
+                snapshot, title=self._title, width=width, height=height, unpause=self._unpause
+            )
+            self._picture.show(lines)
 
     def close(self) -> None:
         """Take the picture away; the cursor is visible again."""

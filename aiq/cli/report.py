@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from aiq.cli import figures, streams
 from aiq.cli.history_options import ReportOptions
 from aiq.cli.page.render import page, refuse_without_libraries
-from aiq.cli.results import STDOUT
+from aiq.cli.results import STDOUT, configuration_files
 from aiq.cli.text import visible
 from aiq.clock import Clock
 from aiq.errors import ExitCode
 from aiq.run.export import files_of
 from aiq.run.history import read_history
 from aiq.run.replacement import refuse_overwrite, replaced
-
-_KEYS = Path(".env")
 
 
 def write_report(options: ReportOptions) -> int:
@@ -25,7 +22,7 @@ def write_report(options: ReportOptions) -> int:
     is_stdout = options.output == STDOUT
     if not is_stdout:
         own = asyncio.run(files_of(options.db))
-        refuse_overwrite(options.output, [options.config or Path("aiq.toml"), _KEYS, *own])
+        refuse_overwrite(options.output, [*configuration_files(options.config), *own])
     now_us = Clock().utc_us()
     history = asyncio.run(read_history(options.db, options.batch, now_us=now_us))
     content = page(history, now_us=now_us)

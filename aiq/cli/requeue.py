@@ -9,8 +9,8 @@ import msgspec
 from rich.text import Text
 
 from aiq.cli import figures, streams
+from aiq.cli.followup import placed
 from aiq.cli.options import RetryOptions, WorkOptions
-from aiq.cli.text import visible
 from aiq.errors import Refused
 from aiq.model import DAMAGED, JobState
 from aiq.run.operator import ask
@@ -44,7 +44,7 @@ def beside_run(options: RetryOptions, requeue: Requeue) -> bool:
     if options.json:
         streams.write_json(msgspec.to_builtins(requeued))
     elif not options.quiet:
-        streams.talk([Text(visible(str(requeued), 1000))])
+        streams.talk([Text(placed(str(requeued), options))])
     return True
 
 

@@ -15,6 +15,8 @@ from aiq.cli.announcements import batch_names
 from aiq.cli.options import ExportOptions, Format, States, WorkOptions
 from aiq.cli.text import visible
 from aiq.config import Settings
+from aiq.config.environment import KEYS_FILE
+from aiq.config.source import DEFAULT_FILE
 from aiq.errors import DamagedAnswers, ExitCode, Refused
 from aiq.run.export import Exported, export, unfinished
 from aiq.run.options import RunOptions
@@ -23,7 +25,7 @@ from aiq.run.sources import STDIN, batch_name
 from aiq.run.status import read_status
 
 STDOUT = Path("-")
-_KEYS = Path(".env")
+_KEYS = Path(KEYS_FILE)
 
 
 def write_results(options: ExportOptions) -> int:
@@ -38,6 +40,11 @@ def write_results(options: ExportOptions) -> int:
         streams.say("; ".join(said))
     output.refuse_damage(exported)
     return ExitCode.OK
+
+
+def configuration_files(named: Path | None) -> tuple[Path, ...]:
+    """Return the files that configure aiq, which nothing that it writes may replace."""
+    return (named or Path(DEFAULT_FILE), _KEYS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +66,7 @@ class ResultFile:
             path=None if options.output in (None, STDOUT) else options.output,
             format=options.format,
             state=options.state,
-            protect=(options.config or Path("aiq.toml"), _KEYS),
+            protect=configuration_files(options.config),
         )
 
     @classmethod

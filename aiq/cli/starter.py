@@ -11,10 +11,9 @@ from aiq.cli import streams
 from aiq.cli.options import InitOptions
 from aiq.cli.text import visible
 from aiq.config.environment import read_environment
+from aiq.config.source import DEFAULT_FILE
 from aiq.errors import ExitCode, Refused
 from aiq.run.starter import local_servers, starter_config
-
-DEFAULT = Path("aiq.toml")
 
 
 def write_starter(options: InitOptions) -> int:
@@ -49,5 +48,5 @@ def _found(names: list[str]) -> str:
 
 
 def _next(path: Path) -> str:
-    named = [] if path == DEFAULT else ["--config", str(path)]
+    named = [] if path == Path(DEFAULT_FILE) else ["--config", str(path)]
     return shlex.join(["aiq", "run", "prompts.jsonl", *named])

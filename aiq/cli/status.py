@@ -79,7 +79,9 @@ def _headline(status: Status) -> Text:
         left = sum(batch.running for batch in status.batches)
         text.append("no run is going")
         if left:
-            text.append(f"; {left:,} jobs were in flight when the last one died", "yellow")
+            verb = "was" if left == 1 else "were"
+            jobs = figures.plural(left, "job")
+            text.append(f"; {jobs} {verb} in flight when the last one died", "yellow")
             text.append(placed(", `aiq run` carries on", StatusOptions(db=Path(status.db))))
         return text
     since = f"{status.run.pid} on {visible(status.run.host)}, since {status.run.started_at}"

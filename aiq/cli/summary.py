@@ -36,11 +36,10 @@ def summary(result: RunResult, *, width: int, next_steps: Mapping[str, str]) -> 
 
 
 def steps(commands: Mapping[str, str]) -> list[Text]:
-    """Return commands to type next."""
+    """Return commands to type next, whole."""
     width = max([len("answers "), *map(len, commands)])
     return [
-        Text.assemble((f"{what:<{width}} ", "dim"), (visible(how, 1000), "cyan"))
-        for what, how in commands.items()
+        Text.assemble((f"{what:<{width}} ", "dim"), (how, "cyan")) for what, how in commands.items()
     ]
 
 

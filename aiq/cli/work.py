@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import os
 import sys
@@ -15,28 +14,23 @@ from aiq.cli import streams
 from aiq.cli.announcements import bad_lines
 from aiq.cli.failure import Failure
 from aiq.cli.followup import (
-    enable_command,
     export_command,
-    probe_command,
-    repeat_command,
+    placed,
     resume_command,
-    retry_command,
 )
+from aiq.cli.next_steps import NextSteps, was_reading
 from aiq.cli.options import RetryOptions, RunOptions, WorkOptions
-from aiq.cli.plain import LineView, NotesView, SilentView, state_line
-from aiq.cli.progress import LiveView
+from aiq.cli.plain import LineView, NotesView, SilentView
+from aiq.cli.progress import UNPAUSE, LiveView
 from aiq.cli.requeue import beside_run, put_back
 from aiq.cli.results import ResultFile
 from aiq.cli.summary import about_budget, headline, obstacles, steps, summary
-from aiq.cli.text import visible
 from aiq.cli.values import kinds, model_name, parameters
 from aiq.clock import Clock
 from aiq.config import RunOverrides, RunSettings, Settings, load
-from aiq.errors import AiqError, ExitCode, StoreError, StoreMoved, Unusable
-from aiq.model import NANO_PER_USD, JobState
+from aiq.errors import AiqError, DamagedAnswers, ExitCode, StoreError
 from aiq.run import options as run_options
 from aiq.run.alerts.watched import watched
-from aiq.run.board import Snapshot
 from aiq.run.channel import Channel
 from aiq.run.observer import Guarded, Several
 from aiq.run.open_files import make_room
@@ -93,9 +87,6 @@ How long the thread that writes waits for the interpreter while a busy event loo
 own 5 ms, for each statement of a commit, is time in which leased jobs wait to be sent.
 """
 
-BATCHES_NAMED = 5
-"""Of a run over several batches, how many are named in what to do next."""
-
 _NO_PROVIDERS = Settings(run=RunSettings(), defaults={}, providers=(), path=None, notes=())
 """What it takes to put jobs back without sending any."""
 
@@ -141,6 +132,7 @@ class _Work:
         self._asked = asked
         self._settings = settings
         self._failure = failure
+        self._next = NextSteps(options, settings)
         failure.protect(settings.secrets)
 
     async def carry_out(self) -> int:
@@ -150,16 +142,13 @@ class _Work:
         sys.setswitchinterval(SWITCH_S)
         output = await ResultFile.of(self._options, self._asked, self._settings)
         result = await self._session()
-        if result.exit_code is not ExitCode.OK and self._is_unfinished(result):
-            result.resume = resume_command(self._affordable(result))
-        if result.count(JobState.FAILED):
-            result.retry = retry_command(self._affordable(result), result.batches)
+        self._next.settle(result)
         streams.talk(self._last_words(result))
         if output is not None and result.batches:
             result.exit_code = await self._written(output, result)
         if self._options.json:
             streams.write_json(result.to_json())
-        if _was_reading(result):
+        if was_reading(result):
             # A thread may still wait for a pipe that nobody writes to, and nothing can wake it.
             os._exit(streams.finish(result.exit_code))
         return result.exit_code
@@ -192,28 +181,10 @@ class _Work:
                 watch.ended(result)
                 return result
         except Exception as error:
-            self._failure.footer = self._so_far(view.snapshot, error)
+            self._failure.footer = self._next.after(view.snapshot, error)
             raise
         finally:
             observer.close()
-
-    def _is_unfinished(self, result: RunResult) -> bool:
-        """Whether there is something to carry on with; standard input cannot be read again."""
-        if _was_reading(result):
-            return "-" not in self._asked.files
-        return result.count(JobState.PENDING) + result.count(JobState.RUNNING) > 0
-
-    def _so_far(self, snapshot: Snapshot | None, error: Exception) -> tuple[str, ...]:
-        """Return how far a run came that ends in an error, and how to resume or to repeat it."""
-        options = self._options
-        if isinstance(error, StoreMoved):
-            options = dataclasses.replace(options, db=error.copy)
-        resume = f"resume   {resume_command(options)}"
-        if snapshot is not None:
-            return (f"so far   {state_line(snapshot)}", resume)
-        if isinstance(error, StoreError):
-            return (f"resume   {repeat_command(self._options)}",)
-        return (resume,) if isinstance(error, Unusable) else ()
 
     def _last_words(self, result: RunResult) -> list[Text]:
         """Return what is said at the end: all of it, or with `-q` only why it is not a success."""
@@ -231,48 +202,16 @@ class _Work:
             run = {"run": resume_command(self._options)} if result.requeued else {}
             return [Text(said), *steps(run)]
         width = streams.console(sys.stderr).width
-        lines = summary(result, width=width, next_steps=self._next_steps(result))
+        lines = summary(result, width=width, next_steps=self._next.of(result))
         lines += about_budget(result)
         return [Text(), *lines] if result.ledger.total.requests else lines
 
-    def _next_steps(self, result: RunResult) -> dict[str, str]:
-        commands = {}
-        if result.count(JobState.SUCCEEDED) and self._options.output is None:
-            for name in result.batches[:BATCHES_NAMED]:
-                of = f" of {visible(name)}" if len(result.batches) > 1 else ""
-                commands[f"answers{of}"] = export_command(self._options, name)
-        if result.retry is not None:
-            commands["retry"] = result.retry
-        if result.exit_code is ExitCode.NO_PROVIDER:
-            for name in result.switched_off:
-                commands[f"enable {visible(name)}"] = enable_command(self._options, name)
-            commands["probe"] = probe_command(self._options)
-        if result.resume is not None:
-            commands["resume"] = result.resume
-        return commands
-
-    def _affordable(self, result: RunResult) -> WorkOptions:
-        """
-        Return the options that carry on: where the budget was reached, with a higher one.
-
-        What an operator has set meanwhile is carried on with.
-        """
-        options, limit = self._options, result.budget.limit_nano
-        if result.concurrency is not None:
-            options = dataclasses.replace(options, concurrency=result.concurrency)
-        if result.exit_code is ExitCode.BUDGET:
-            return dataclasses.replace(options, budget=result.enough_usd)
-        if limit is not None and limit != self._began_with():
-            return dataclasses.replace(options, budget=limit / NANO_PER_USD)
-        return options
-
-    def _began_with(self) -> int | None:
-        """Return the budget of the command and the configuration, in nano-dollars."""
-        usd = self._settings.run.budget_usd
-        return None if usd is None else round(usd * NANO_PER_USD)
-
     async def _written(self, output: ResultFile, result: RunResult) -> ExitCode:
-        """Export the results; a failure is told and makes the exit status non-zero."""
+        """
+        Export the results; a failure is told, with the command that does it again.
+
+        Its exit status is 5 or 1: what is refused here was no usage error, for all is paid.
+        """
         try:
             exported = await output.write(result.batches[0])
             if not self._options.quiet and (said := output.said(exported)):
@@ -280,16 +219,17 @@ class _Work:
             output.refuse_damage(exported)
         except AiqError as error:
             self._failure.show(error)
-            return result.exit_code or error.exit_code
+            if not isinstance(error, DamagedAnswers):
+                command = export_command(self._options, result.batches[0])
+                streams.talk(steps({"answers": command}))
+            if isinstance(error, StoreError):
+                return error.exit_code
+            return result.exit_code or ExitCode.SOME_FAILED
         return result.exit_code
 
 
 def _keep_quiet(_: str) -> None:
     pass
-
-
-def _was_reading(result: RunResult) -> bool:
-    return result.exit_code in (ExitCode.SIGINT, ExitCode.SIGTERM) and not result.batches
 
 
 def _view(options: WorkOptions, clock: Clock) -> SilentView:
@@ -299,5 +239,6 @@ def _view(options: WorkOptions, clock: Clock) -> SilentView:
     is_strict = isinstance(options, RunOptions) and options.strict
     if options.no_progress:
         return NotesView(console, is_strict=is_strict)
-    view = LiveView if streams.is_live_terminal() else LineView
-    return view(console, clock, is_strict=is_strict)
+    if not streams.is_live_terminal():
+        return LineView(console, clock, is_strict=is_strict)
+    return LiveView(console, clock, is_strict=is_strict, unpause=placed(UNPAUSE, options))

@@ -19,6 +19,8 @@ from dotenv.parser import parse_stream
 from aiq.errors import ConfigError
 from aiq.redaction import Secret
 
+KEYS_FILE = ".env"
+
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _HEADER_TEXT = re.compile(r"[\x20-\x7e]*")
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
@@ -55,7 +57,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 def read_environment(environ: Mapping[str, str], working_directory: Path) -> Environment:
     """Lay the process's variables over those of `.env` in the working directory."""
     try:
-        text = (working_directory / ".env").read_text(encoding="utf-8-sig")
+        text = (working_directory / KEYS_FILE).read_text(encoding="utf-8-sig")
     except (FileNotFoundError, IsADirectoryError):
         # Some people call their virtual environment `.env`; a directory is none of our business.
         return Environment(variables=dict(environ))

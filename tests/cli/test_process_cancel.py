@@ -11,13 +11,15 @@ from tests.support.ledger import prompts, states
 from tests.support.process import Workplace
 from tests.support.replies import Reply, Seen
 
-FAST = Reply(delay_s=0.1)
+SLOW = Reply(delay_s=0.25)
+RULES = {"concurrency": 40}
+"""At most 160 answers a second, so that a run outlasts the commands that it gets."""
 MANY = 1200
 
 
 async def test_cancel_beside_a_run(tmp_path: Path) -> None:
     """The run ends well with what it had in flight, and `retry-failed` brings the rest back."""
-    async with FaultServer(FAST) as server, Workplace(tmp_path, a=server) as place:
+    async with FaultServer(SLOW) as server, Workplace(tmp_path, a=server, run=RULES) as place:
         running = await place.start("run", place.write(prompts(MANY)))
         await server.seen(100)
         cancelled = await (await place.start("cancel", "p1190", "p1191")).ended()
@@ -40,12 +42,15 @@ async def test_cancel_beside_a_run(tmp_path: Path) -> None:
 
 def first_fails(seen: Seen) -> Reply:
     """Refuse at first every prompt that ends in 7."""
-    return Reply.error(400) if seen.nth == 1 and seen.prompt.endswith("7") else FAST
+    return Reply.error(400) if seen.nth == 1 and seen.prompt.endswith("7") else SLOW
 
 
 async def test_retry_failed_beside_a_run(tmp_path: Path) -> None:
     """The run takes them; what would say how is refused, because that is its own matter."""
-    async with FaultServer(first_fails) as server, Workplace(tmp_path, a=server) as place:
+    async with (
+        FaultServer(first_fails) as server,
+        Workplace(tmp_path, a=server, run=RULES) as place,
+    ):
         running = await place.start("run", place.write(prompts(MANY)))
         await server.answered(100)
         refused = await (await place.start("retry-failed", "--budget", "5", "-m", "x")).ended()

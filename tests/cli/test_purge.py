@@ -131,20 +131,26 @@ def test_answers_without_text_are_told_of(aiq: Aiq, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [("export",), ("run", "prompts.jsonl", "-p", "quick")], ids=lambda words: words[0]
+    ("command", "code"), [(("export",), 2), (("run", "prompts.jsonl", "-p", "quick"), 1)]
 )
 def test_texts_that_are_gone_replace_no_file(
-    aiq: Aiq, folder: Path, command: tuple[str, ...]
+    aiq: Aiq, folder: Path, command: tuple[str, ...], code: int
 ) -> None:
-    """It may hold the only copy; a new file is written, and said to lack them."""
+    """
+    It may hold the only copy; a new file is written, and said to lack them.
+
+    To a run it is no refusal, because its answers are paid by then.
+    """
     worked(aiq)
     assert aiq("export", "-o", "answers.jsonl").exit_code == 0
     aiq("purge", "--older-than", "1m", "--answers-only", "--yes")
     before = (folder / "answers.jsonl").read_bytes()
     refused = aiq(*command, "-o", "answers.jsonl")
-    assert refused.exit_code == 2
+    assert refused.exit_code == code
     assert "answers.jsonl is left as it is: the new results have 3 answers whose" in refused.stderr
     assert "name another file with `-o`" in refused.stderr
+    way = "answers  aiq export prompts -o prompts-results.jsonl" in lines_of(refused.stderr)
+    assert way == (command[0] == "run")
     assert (folder / "answers.jsonl").read_bytes() == before
     done = aiq(*command, "-o", "new.jsonl")
     assert done.exit_code == 0

@@ -157,6 +157,7 @@ def test_the_keys_are_never_overwritten(aiq: Aiq, folder: Path, command: list[st
     assert (folder / ".env").read_text() == "SOME_KEY=1\n"
 
 
+@pytest.mark.parametrize("command", ["run", "check"])
 @pytest.mark.parametrize(
     "words",
     [
@@ -172,10 +173,10 @@ def test_the_keys_are_never_overwritten(aiq: Aiq, folder: Path, command: list[st
     ids=range(8),
 )
 def test_a_key_on_the_command_line_is_refused_and_not_repeated(
-    aiq: Aiq, folder: Path, words: list[str]
+    aiq: Aiq, folder: Path, command: str, words: list[str]
 ) -> None:
     """It would stand in the shell's history, the list of processes and the database."""
-    refused = aiq("run", "prompts.jsonl", *words)
+    refused = aiq(command, "prompts.jsonl", *words)
     assert refused.exit_code == 2
     assert "not belong on the command line" in refused.stderr or "--api-key" in refused.stderr
     assert KEY not in refused.stdout + refused.stderr

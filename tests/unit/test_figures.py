@@ -95,7 +95,15 @@ def test_a_wait_is_rounded_up(seconds: float, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("per_second", "shown"),
-    [(0, "0/s"), (0.25, "15/min"), (1, "1.0/s"), (99.94, "99.9/s"), (1234, "1,234/s")],
+    [
+        (0, "0/s"),
+        (0.0001, "0.36/h"),
+        (0.02, "1.2/min"),
+        (0.25, "15/min"),
+        (1, "1.0/s"),
+        (99.94, "99.9/s"),
+        (1234, "1,234/s"),
+    ],
 )
 def test_rates_use_the_unit_that_says_more(per_second: float, shown: str) -> None:
     assert figures.rate(per_second) == shown

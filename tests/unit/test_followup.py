@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,11 +19,13 @@ from aiq.cli.followup import (
     placed,
     probe_command,
     put_back_commands,
+    quoted,
     repeat_command,
     resume_command,
     retry_command,
 )
 from aiq.cli.options import Format, OnChanged, OnUnknown, RetryOptions, RunOptions, WorkOptions
+from aiq.cli.summary import steps
 
 EVERYTHING = RunOptions(
     prompts=["it's a file.jsonl", "b.jsonl.gz"],
@@ -128,7 +132,7 @@ def test_a_name_is_never_taken_for_an_option() -> None:
     assert isinstance(resumed, RunOptions)
     assert resumed.prompts == ["./-x.jsonl", "b.jsonl"]
     assert export_command(options, "-x") == "aiq export -o ./-x-results.jsonl -- -x"
-    assert retry_command(options, ["-x"]) == "aiq retry-failed --limit 3 -- -x"
+    assert retry_command(options, ["-x"], ["auth"]) == "aiq retry-failed --limit 3 -- -x"
 
 
 def test_the_answers_are_one_command_away() -> None:
@@ -147,21 +151,58 @@ def test_the_providers_of_a_run_can_be_probed() -> None:
 
 def test_retrying_names_the_batch_if_there_is_one() -> None:
     options = RunOptions(config=Path("c.toml"), model="m")
-    assert retry_command(options, ["a"]) == "aiq retry-failed a --config c.toml --model m"
-    assert retry_command(options, ["a", "b"]) == "aiq retry-failed --config c.toml"
+    assert retry_command(options, ["a"], ["auth"]) == "aiq retry-failed a --config c.toml --model m"
+    assert retry_command(options, ["a", "b"], ["auth"]) == "aiq retry-failed --config c.toml"
 
 
 def test_retrying_is_done_under_the_options_of_the_run() -> None:
     """All that both commands take, and the kinds that were left out on purpose."""
-    retried = typed(retry_command(EVERYTHING, ["both"]))
+    retried = typed(retry_command(EVERYTHING, ["both"], ["auth"]))
     assert isinstance(retried, RetryOptions)
     assert retried.batch == "both"
     for field in dataclasses.fields(WorkOptions):
         assert getattr(retried, field.name) == getattr(EVERYTHING, field.name), field.name
-    again = RetryOptions(batch="b", kind=["auth"], except_=["connect", "auth"], budget=0.5)
-    assert retry_command(again, ["b"]) == (
+    again = RetryOptions(batch="b", except_=["connect", "auth"], budget=0.5)
+    assert retry_command(again, ["b"], ["not_found"]) == (
         "aiq retry-failed b --budget 0.5 --except connect --except auth"
     )
+
+
+def test_retrying_again_takes_no_more_jobs_than_before() -> None:
+    """Those that were named, and of some kinds those that failed, by what they failed with now."""
+    named = RetryOptions(batch="b", job=["one", "my two"])
+    assert retry_command(named, ["b"], ["auth"]) == ("aiq retry-failed b --job one --job 'my two'")
+    kinds = RetryOptions(kind=["auth"])
+    assert retry_command(kinds, ["b"], {"server_error", "auth"}) == (
+        "aiq retry-failed b --kind auth --kind server_error"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("two\nlines 'quoted' \\ \x1b[2J", r"$'two\x0alines \x27quoted\x27 \x5c \x1b[2J'"),
+        ("right\u202eleft é", r"$'right\xe2\x80\xaeleft \xc3\xa9'"),
+        ("not UTF-8: \udcff", r"$'not UTF-8: \xff'"),
+        ("é 日本", "'é 日本'"),
+    ],
+)
+def test_a_command_is_printable_and_still_the_same(text: str, word: str) -> None:
+    """What a terminal would obey, hide or break is written as a shell reads it."""
+    assert quoted(text) == word
+    if (bash := shutil.which("bash")) is None:
+        pytest.skip("needs bash")
+    said = subprocess.run(
+        [bash, "-c", f"printf %s {word}"], capture_output=True, check=True, env={}
+    ).stdout
+    assert said == os.fsencode(text)
+
+
+def test_a_command_is_shown_whole() -> None:
+    """Cut, it would be another one."""
+    command = resume_command(RunOptions(prompts=["p.jsonl"], system="be\nbrief " * 500))
+    [line] = steps({"resume": command})
+    assert line.plain == f"resume   {command}"
 
 
 @pytest.mark.parametrize(

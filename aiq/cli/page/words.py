@@ -51,7 +51,7 @@ def words(history: History) -> dict[str, Any]:
         "troubles_left": max(len(history.troubles) - MOST_ROWS, 0),
         "kinds": [(kind, sum(counts)) for kind, counts in kinds],
         "failed": history.failed,
-        "failed_left": len(status.errors) - len(history.failed),
+        "failed_left": max(len(status.errors) - len(history.failed), 0),
         "extremes": list(_extremes(history)),
     }
 
