@@ -23,8 +23,11 @@ BLOCK = re.compile(r"<!-- run -->\n+```(?:console|sh)\n(.*?)```", re.DOTALL)
 NEEDS_SHELL = re.compile(r"[^\w\s./=-]")
 """Matches what is more than a program and its words."""
 
-MAY_FAIL = 1
-"""A run over simulated providers may leave failed jobs, which is no fault of README."""
+MAY_FAIL = ("run", "retry-failed", "probe", "monitor", "doctor")
+"""Simulated providers fail now and then, and a machine may lack something: status 1."""
+
+FAILS = ("aiq alerts test",)
+"""README says so: nobody listens there."""
 
 
 def readme() -> str:
@@ -62,6 +65,13 @@ def typed(command: str) -> tuple[int, str]:
     return done.returncode, f"{done.stdout[-1000:]}{done.stderr[-2000:]}"
 
 
+def expected(command: str) -> tuple[int, ...]:
+    """Return how the command may end."""
+    if command.startswith(FAILS):
+        return (1,)
+    return (0, 1) if command.split()[1] in MAY_FAIL else (0,)
+
+
 @pytest.mark.timeout(240)
 def test_the_commands_in_readme_work_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -79,7 +89,7 @@ def test_the_commands_in_readme_work_one_after_the_other(
     assert commands(), "no block of README is marked to be run"
     for command in commands():
         code, said = typed(command)
-        assert code in (0, MAY_FAIL), f"{command}\n{said}"
+        assert code in expected(command), f"{command}\n{said}"
         assert "Traceback" not in said, command
 
 
@@ -99,6 +109,7 @@ def test_readme_names_every_command_and_option() -> None:
 
 
 def test_readme_explains_every_exit_status() -> None:
-    """Scripts rely on the numbers, so a table has each of them."""
-    tables = "\n".join(re.findall(r"^\|.*\|$", readme(), re.MULTILINE))
-    assert [code for code in ExitCode if not re.search(rf"\b{int(code)}\b", tables)] == []
+    """Scripts rely on the numbers, so a table has each of them and no other."""
+    _, _, section = readme().partition("\n### Exit status\n")
+    rows = re.findall(r"^\| ([\d /]+) \|", section.partition("\n#")[0], re.MULTILINE)
+    assert sorted(int(code) for row in rows for code in row.split("/")) == sorted(ExitCode)

@@ -52,7 +52,7 @@ def run(
             said = talk.read()[-2000:].decode(errors="replace")
             raise RuntimeError(f"{command} ended with {process.returncode}: {said}")
         text = out.read().decode()
-    return Ended(text, whole_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Ended(text, whole_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
 
 
 def aiq(directory: Path, *arguments: str, may_end_with: Sequence[int] = (0,)) -> Ended:
@@ -85,7 +85,7 @@ def fast_server(delay_ms: float) -> Iterator[str]:
 
 
 def write_inputs(directory: Path, url: str, prompts: int, *, refused_every: int = 0) -> None:
-    """Write a prompt file and a configuration; every so manieth prompt is one to be refused."""
+    """Write a prompt file and a configuration; one prompt in `refused_every` is to be refused."""
     with (directory / "prompts.jsonl").open("w", encoding="utf-8") as stream:
         for number in range(1, prompts + 1):
             is_refused = refused_every and number % refused_every == 0

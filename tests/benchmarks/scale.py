@@ -57,7 +57,7 @@ def growth(rounds: int, scale: float) -> list[Row]:
                 f"after the first {RAMPED_UP:,} requests",
                 f"{max(steady) / min(steady):.3f}: " + ", ".join(f"{r:,.0f}/s" for r in steady),
             ),
-            told("CPU a job, most / least (start-up left out)", f"{max(costs) / min(costs):.3f}"),
+            told("CPU a job, most / least of the two larger", f"{max(costs) / min(costs):.3f}"),
             at_most("memory of the largest, MB", 200, large.run.peak_mb),
             at_most("memory, largest / middle", 1.1, large.run.peak_mb / middle.run.peak_mb),
         ]

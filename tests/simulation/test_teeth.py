@@ -58,12 +58,16 @@ def test_a_result_that_counts_before_its_commit(monkeypatch: pytest.MonkeyPatch)
     commit = Writer._commit
 
     async def early(self: Writer, writes: Any) -> None:
-        self._committed(writes)
+        tell = self._committed
+        tell(writes)
         self._committed = lambda _writes: None
-        await commit(self, writes)
+        try:
+            await commit(self, writes)
+        finally:
+            self._committed = tell
 
     monkeypatch.setattr(Writer, "_commit", early)
-    assert play(0).broken
+    assert "were shown, and these are committed" in str(play(0).broken)
 
 
 def test_two_trials_of_a_broken_provider(monkeypatch: pytest.MonkeyPatch) -> None:
