@@ -168,6 +168,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     param: str | None = None
     flaw: Flaw | None = None
     is_html: bool = False
+    upstream: str | None = None
+    """Code and message of whoever a gateway has asked, which are not its own."""
     retry_after_s: float | None = None
     should_retry: bool | None = None
     """The server's `x-should-retry`, where it sends one."""

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from aiq.cli import streams
 from aiq.cli.control_options import CancelOptions
-from aiq.cli.followup import placed, put_back_commands
+from aiq.cli.followup import placed, put_back_commands, shown
 from aiq.cli.text import visible
 from aiq.errors import ExitCode
 from aiq.run.cancelling import Cancelled, cancel
@@ -51,7 +51,7 @@ def _way_back(options: CancelOptions, found: Cancelled) -> list[Text]:
     if found.before or sum(map(len, commands)) > UNDO_LENGTH:
         note = "`aiq retry-failed --kind cancelled --no-run` puts back all that was ever cancelled"
         return [Text(placed(note, options), "dim")]
-    return [Text.assemble(("undo     ", "dim"), (one, "cyan")) for one in commands]
+    return [Text.assemble(("undo     ", "dim"), (shown(one), "cyan")) for one in commands]
 
 
 def _note(sentence: str) -> None:

@@ -1,8 +1,4 @@
-"""
-The commands a user may type next, exact and quoted for a shell.
-
-They are printable as they stand and shown whole: cut or escaped, they would be other commands.
-"""
+"""The commands a user may type next, exact and quoted for any shell; `shown` for a screen."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import dataclasses
 import os
 import re
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from aiq.cli.options import RetryOptions, RunOptions, WorkOptions
@@ -54,10 +50,10 @@ def resume_command(options: WorkOptions) -> str:
         files = [_file(name) for name in options.prompts]
         if not any(map(_is_read_once, options.prompts)):
             words = _words(options, _names(RunOptions, _ONCE))
-            return _joined(["aiq", "run", *files, *words])
+            return shlex.join(["aiq", "run", *files, *words])
     batch = _batch(options)
     named = [] if batch is None else ["--name", batch]
-    return _joined(["aiq", "run", *named, *_words(options, _names(WorkOptions, _STORED))])
+    return shlex.join(["aiq", "run", *named, *_words(options, _names(WorkOptions, _STORED))])
 
 
 def repeat_command(options: WorkOptions) -> str:
@@ -66,7 +62,7 @@ def repeat_command(options: WorkOptions) -> str:
     if isinstance(options, RetryOptions):
         return _command("retry-failed", [options.batch] if options.batch else [], words)
     files = options.prompts or [] if isinstance(options, RunOptions) else []
-    return _joined(["aiq", "run", *map(_file, files), *words])
+    return shlex.join(["aiq", "run", *map(_file, files), *words])
 
 
 def export_command(options: WorkOptions, batch: str) -> str:
@@ -75,19 +71,25 @@ def export_command(options: WorkOptions, batch: str) -> str:
     return _command("export", [batch], rest)
 
 
-def retry_command(options: WorkOptions, batches: Sequence[str], kinds: Collection[str]) -> str:
+def retry_command(
+    options: WorkOptions, batches: Sequence[str], kinds: Collection[str]
+) -> str | None:
     """
     Return the command that gives failed jobs another chance, under the same options.
 
     Of several batches it takes all, each with its own stored flags. Where only some jobs were
-    asked for it takes no others: of kinds, what these have failed with now.
+    asked for it takes no others: `kinds` are those that they failed with now, and where these are
+    not among the kinds that were asked for, no command means just them. None: there is none.
     """
     is_one = len(batches) == 1
     names = _names(WorkOptions, frozenset() if is_one else _STORED)
     if isinstance(options, RetryOptions):
+        asked = set(kinds).intersection(options.kind or kinds).difference(options.except_ or ())
+        if not asked:
+            return None
         names += ["job", "except_"]
         if options.kind:
-            options = dataclasses.replace(options, kind=sorted(kinds))
+            options = dataclasses.replace(options, kind=sorted(asked))
             names.append("kind")
     return _command("retry-failed", batches if is_one else (), _words(options, names))
 
@@ -97,7 +99,7 @@ def enable_command(options: WorkOptions, provider: str) -> str:
     words = ["enable", provider, *_words(options, ["db"])]
     if provider.startswith("-"):
         words = [*_words(options, ["db"]), "--", "enable", provider]
-    return _joined(["aiq", "ctl", *words])
+    return shlex.join(["aiq", "ctl", *words])
 
 
 def put_back_commands(
@@ -113,11 +115,19 @@ def put_back_commands(
     return commands
 
 
-def quoted(word: str) -> str:
-    r"""
-    Return a word as a shell takes it and as it may be shown.
+def shown(command: str) -> str:
+    """Return a command as a terminal may show it, whole: cut or escaped, it would be another."""
+    if visible(command, len(command)) == command:
+        return command
+    return " ".join(map(_shown, shlex.split(command)))
 
-    A line feed, or what a terminal would obey or hide, is written as its bytes: $'a\x0ab'.
+
+def _shown(word: str) -> str:
+    r"""
+    Return a word as it may be shown and as the shells of terminals take it.
+
+    A line feed, or what a terminal would obey or hide, is written as its bytes: $'a\x0ab'. Plain
+    `sh` need not know that, so that it is nothing for scripts.
     """
     if visible(word, len(word)) == word:
         return shlex.quote(word)
@@ -130,15 +140,11 @@ def _escaped(char: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
 
 
-def _joined(words: Iterable[str]) -> str:
-    return " ".join(map(quoted, words))
-
-
 def _command(name: str, batches: Sequence[str], words: Sequence[str]) -> str:
     """Return a command about a batch; a name that looks like an option stands at the end."""
     if any(batch.startswith("-") for batch in batches):
-        return _joined(["aiq", name, *words, "--", *batches])
-    return _joined(["aiq", name, *batches, *words])
+        return shlex.join(["aiq", name, *words, "--", *batches])
+    return shlex.join(["aiq", name, *batches, *words])
 
 
 def _is_read_once(name: str) -> bool:
@@ -153,7 +159,7 @@ def _file(name: str) -> str:
 def probe_command(options: WorkOptions) -> str:
     """Return the command that asks the providers of a run how they are."""
     words = _words(options, ["db", "config", "model"])
-    return _joined(["aiq", "probe", *(options.provider or ()), *words])
+    return shlex.join(["aiq", "probe", *(options.provider or ()), *words])
 
 
 def placed(text: str, options: object) -> str:
@@ -161,7 +167,7 @@ def placed(text: str, options: object) -> str:
 
     def with_place(found: re.Match[str]) -> str:
         names = [name for name in _PLACES.get(found[2], ()) if f"--{name}" not in found[1]]
-        return f"`{' '.join([found[1], *map(quoted, _words(options, names))])}`"
+        return f"`{shown(' '.join([found[1], *map(shlex.quote, _words(options, names))]))}`"
 
     return _COMMAND.sub(with_place, text)
 

@@ -11,6 +11,7 @@ from aiq.cli.followup import (
     repeat_command,
     resume_command,
     retry_command,
+    shown,
 )
 from aiq.cli.options import RetryOptions, RunOptions, WorkOptions
 from aiq.cli.plain import state_line
@@ -62,11 +63,11 @@ class NextSteps:
         options = self._options
         if isinstance(error, StoreMoved):
             options = dataclasses.replace(options, db=error.copy)
-        resume = f"resume   {resume_command(options)}"
+        resume = f"resume   {shown(resume_command(options))}"
         if snapshot is not None:
             return (f"so far   {state_line(snapshot)}", resume)
         if isinstance(error, StoreError):
-            return (f"resume   {repeat_command(self._options)}",)
+            return (f"resume   {shown(repeat_command(self._options))}",)
         return (resume,) if isinstance(error, Unusable) else ()
 
     def _way_on(self, result: RunResult) -> str:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from aiq.cli import figures
 from aiq.cli.announcements import bad_lines, batch_names
+from aiq.cli.followup import shown
 from aiq.cli.ledger import failures, figures_table, latency_table, stacked
 from aiq.cli.text import visible
 from aiq.errors import ExitCode
@@ -39,7 +40,8 @@ def steps(commands: Mapping[str, str]) -> list[Text]:
     """Return commands to type next, whole."""
     width = max([len("answers "), *map(len, commands)])
     return [
-        Text.assemble((f"{what:<{width}} ", "dim"), (how, "cyan")) for what, how in commands.items()
+        Text.assemble((f"{what:<{width}} ", "dim"), (shown(how), "cyan"))
+        for what, how in commands.items()
     ]
 
 

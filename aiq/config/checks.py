@@ -46,8 +46,16 @@ _OWN_HEADERS = frozenset(
 """Headers that frame the request; a second one would break it."""
 
 _CREDENTIAL_WORDS = ("authorization", "cookie", "token", "secret", "api-key", "apikey", "password")
-_CAPS = ("max_completion_tokens", "max_tokens", "max_new_tokens", "max_output_tokens", "n_predict")
-_REQUEST_FIELDS = frozenset({*CHAT, "model", "messages", "prompt", "input"}).difference(_CAPS)
+_REQUEST_FIELDS = frozenset({"model", "messages", "prompt", "input", "stream", "n"})
+_CAPS = (
+    "max_completion_tokens",
+    "max_tokens",
+    "max_new_tokens",
+    "max_output_tokens",
+    "n_predict",
+    "num_predict",
+)
+_NO_CAPS = _REQUEST_FIELDS.union(CHAT).difference(_CAPS)
 _SOCKET_KEYS = ("base_url", "api_key_env", "headers", "allow_http", "connect_timeout_s")
 
 
@@ -111,7 +119,7 @@ def _check_provider(table: ProviderTable, where: str) -> None:
     cap_field = table.cap_field
     if cap_field is not None and (
         not _FIELD_NAME.fullmatch(cap_field)
-        or cap_field in _REQUEST_FIELDS
+        or cap_field in _NO_CAPS
         or (cap_field not in _CAPS and difflib.get_close_matches(cap_field, _CAPS, cutoff=0.9))
     ):
         raise ConfigError(

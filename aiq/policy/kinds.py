@@ -156,6 +156,13 @@ _TEXTS = (
         r"maximum pending requests exceeded",
     ),
 )
+_LONG_WORDS = [word for word, kind in _KIND_OF_WORD.items() if kind is Kind.CONTEXT_TOO_LONG]
+_LONG_TEXTS = [text.pattern.pattern for text in _TEXTS if text.kind is Kind.CONTEXT_TOO_LONG]
+_TOO_LONG_UPSTREAM = re.compile("|".join([*_LONG_WORDS, *_LONG_TEXTS]), re.IGNORECASE)
+"""
+Of whoever a gateway has asked, only this speaks of the prompt. His credit, his limits and his keys
+are the gateway's matter, which has others to ask.
+"""
 _QUOTED = re.compile(r"""(?<!\w)"[^"]*"(?!\w) | (?<!\w)'[^']*'(?!\w) | `[^`]*`""", re.VERBOSE)
 """What a message quotes, the name of a model or a part of the prompt, is not the server's word."""
 _NO_DAILY_QUOTA = re.compile(r"per-?day|\blimit: 0\b(?!\.[0-9])", re.IGNORECASE)
@@ -209,6 +216,8 @@ def _kind_by_body(problem: Problem) -> Kind | None:
         return None
     if problem.status_code == 429 and is_daily_quota(problem):
         return Kind.OUT_OF_CREDIT
+    if problem.upstream is not None and _TOO_LONG_UPSTREAM.search(problem.upstream):
+        return Kind.CONTEXT_TOO_LONG
     for word in (problem.code, problem.type):
         if word in _KIND_OF_WORD:
             return _KIND_OF_WORD[word]

@@ -166,7 +166,7 @@ class Window:
         settings, count = self._settings, len(self._calls)
         if count < settings.min_calls or self._bad < settings.bad_share * (count + overtaken):
             return False
-        is_old = count >= min(5 * settings.min_calls, settings.window_calls)
+        is_old = count >= min(5 * settings.min_calls, self._capacity)
         return is_old or self._bad_in_a_row >= settings.min_calls // 2
 
     def clear(self) -> None:

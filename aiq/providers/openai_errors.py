@@ -113,7 +113,8 @@ def _problem(
     return Problem(
         status_code=status_code,
         message=message,
-        code=_detail_code(error) or _code(error),
+        code=_detail_code(error) or _word(error.get("code")),
+        upstream=_upstream_words(error),
         type=_type(error),
         param=_word(error.get("param")),
         flaw=flaw,
@@ -168,19 +169,18 @@ def _location(entry: JsonObject) -> str:
 
 
 def _message(error: JsonObject) -> str:
-    """Return the provider's words, with those of whoever it has asked."""
+    """Return the provider's words, and in quotes those of whoever it has asked."""
     message = _as_text(error.get("message"))
-    if upstream := _as_text(_upstream(error).get("message")):
-        message = f"{message}: {upstream}" if message else upstream
+    if upstream := _as_text(_upstream(error).get("message")).replace('"', "'"):
+        message = f'{message}: "{upstream}"' if message else upstream
     return json_text.without_surrogates(message[:_LONGEST_MESSAGE])
 
 
-def _code(error: JsonObject) -> str | None:
-    """Return the code; one that only repeats a status gives way to that of whoever was asked."""
-    code = _word(error.get("code"))
-    if code is not None and not code.isdigit():
-        return code
-    return _word(_upstream(error).get("code")) or code
+def _upstream_words(error: JsonObject) -> str | None:
+    """Return code and message of whoever a gateway has asked; None: it says nothing of anybody."""
+    upstream = _upstream(error)
+    words = [_word(upstream.get("code")) or "", _as_text(upstream.get("message"))]
+    return json_text.without_surrogates(" ".join(words)[:_LONGEST_MESSAGE]).strip() or None
 
 
 def _upstream(error: JsonObject) -> JsonObject:

@@ -18,6 +18,8 @@ _TICKS_PER_NANO = 10  # xAI bills in ticks of 1e-10 USD
 # Responses and chats keep their details under names of their own.
 _INPUT_DETAILS = ("input_tokens_details", "prompt_tokens_details")
 _OUTPUT_DETAILS = ("output_tokens_details", "completion_tokens_details")
+_BESIDE = ("cache_creation_input_tokens", "cache_read_input_tokens")
+"""What Anthropic's own counts leave out of the prompt's, where a gateway passes them on."""
 _NO_MEDIA = Media()
 
 
@@ -34,7 +36,8 @@ def read_usage(wire: object) -> Usage:
     if cached is None:
         cached = token_count(wire.get("prompt_cache_hit_tokens"))  # DeepSeek
     if tokens_in is not None and tokens_out is not None:
-        tokens_out += _left_out(wire, tokens_in + tokens_out, cached)
+        written = details_in.get("cache_write_tokens")
+        tokens_out += _left_out(wire, tokens_in + tokens_out, cached, written)
     return Usage(
         input_tokens=tokens_in,
         output_tokens=tokens_out,
@@ -98,17 +101,20 @@ def _media(details_in: dict[str, int], details_out: dict[str, int]) -> Media | N
     return None if media == _NO_MEDIA else media
 
 
-def _left_out(wire: dict[str, object], counted: int, cached: int | None) -> int:
+def _left_out(wire: dict[str, object], counted: int, *cache: int | None) -> int:
     """
     Return the tokens that a server leaves out of its completion tokens, but not out of the total.
 
     They are its reasoning (xAI, and Gemini behind most gateways), named among the details or not.
-    What was read from a cache beside the prompt's own tokens is none.
+    What was read from a cache, or written to one, beside the prompt's own tokens is none.
     """
     total = token_count(wire.get("total_tokens"))
     if total is None or total <= counted:  # as nearly always
         return 0
-    return 0 if total - counted == cached else total - counted
+    beside = (token_count(wire.get(name)) or 0 for name in _BESIDE)
+    left = max(0, total - counted - sum(beside))
+    known = [one for one in cache if one is not None]
+    return 0 if left in (*known, sum(known)) else left
 
 
 def _usd(value: object) -> float | None:

@@ -28,7 +28,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if is_this_machine(host):
+    if is_this_machine(host) or host.endswith(".localhost"):
         return None
     name, proxy = _variable(environ, f"{parts.scheme}_proxy", "all_proxy")
     if not proxy:

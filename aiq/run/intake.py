@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 
 from aiq.clock import Clock
@@ -73,7 +74,6 @@ class Intake:
             overlays=self._overlays(chosen),
             ingest=IngestReport(),
             requeued=count,
-            only_requeue=not requeue.run_them,
         )
 
     async def _unfinished(self, database: Database) -> Work:
@@ -88,7 +88,7 @@ class Intake:
         if unsealed:
             raise InputError(
                 f"{unsealed[0]} was not read to its end the last time",
-                hint=f"give it again: `aiq run {unsealed[0]}`",
+                hint=f"give it again: `aiq run {shlex.quote(unsealed[0])}`",
             )
         await self._keep_flags(database, chosen)
         return Work(

@@ -44,6 +44,7 @@ class Job:
         "excused",
         "history",
         "id",
+        "is_narrowed",
         "last_provider",
         "names_model",
         "page",
@@ -78,6 +79,7 @@ class Job:
         self.request = request
         self.names_model = names_model
         self.candidates = candidates
+        self.is_narrowed = False
         self.last_provider: str | None = None
         self.excused = 0
         """Bad trials that were not held against it, in this run."""
@@ -94,7 +96,7 @@ class Job:
             )
             words = f"no provider serves the model `{self.request.model}`{where}"
             return Never(Kind.NOT_FOUND if self.names_model else None, words)
-        return route(
+        found = route(
             self.candidates,
             self.history,
             strategy=strategy,
@@ -102,6 +104,14 @@ class Job:
             names_model=self.names_model,
             now=now,
         )
+        if self.is_narrowed and isinstance(found, Never) and found.kind is not None:
+            return Never(None, f"{found.message}; a budget cannot bound others that could")
+        return found
+
+    def narrow(self, candidates: tuple[Candidate, ...]) -> None:
+        """Leave out who could take it, but not under a budget; it fails no more for want of him."""
+        self.candidates = candidates
+        self.is_narrowed = True
 
     def estimate(self, candidate: Candidate) -> Estimate:
         """Return about how many tokens it would take of a candidate's limits, if those count."""

@@ -251,7 +251,7 @@ class Pool:
         if not bounded:
             self._aftermath.leave_unbounded(job, unbounded)
             return
-        job.candidates = bounded
+        job.narrow(bounded)
         self._waiting.add(job, first=True)
 
     def _has_room_for_answers(self) -> bool:

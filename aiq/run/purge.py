@@ -112,7 +112,7 @@ async def _refuse_unsettled(database: Database) -> None:
     if kept := await rescue.kept_for(database):
         raise Refused(
             f"{kept[0]} keeps answers that the database could not take",
-            hint=f"{first}; if the file stays and nothing is said of it, it may be deleted",
+            hint=f"{first}; a file that stays, and of which `aiq run` is silent, is of another one",
         )
     if left := await purging.leased(database):
         raise Refused(f"the last run died with {left:,} job(s) in flight", hint=first)

@@ -124,7 +124,9 @@ async def _take_in(database: Database, rescued: Rescued, note: Callable[[str], N
         )
     if count:
         note(f"{_outcomes(count)} that an earlier run could not store were taken in")
-    if count and not is_named:
+    if not is_on_disk:
+        note(f"{path} stays until no other program reads the database: give the command again then")
+    elif count and not is_named:
         note(f"{path} stays; delete it when no copy of the database needs it")
 
 

@@ -126,13 +126,12 @@ class Session:
 
     async def _run(self, database: Database) -> RunResult:
         await bring_home(database, self._observer.note)
+        if self._only_puts_back:
+            return await self._put_back(database)
         began_us = self._clock.utc_us()
-        if (
-            not self._only_puts_back
-        ):  # and leaves to the next run, and its rules, what was in flight
-            await runs.recover(
-                database, now_us=began_us, fail_unknown=self._settings.run.on_unknown == "fail"
-            )
+        await runs.recover(
+            database, now_us=began_us, fail_unknown=self._settings.run.on_unknown == "fail"
+        )
         run = await runs.begin_run(
             database, pid=os.getpid(), host=socket.gethostname(), now_us=began_us
         )
@@ -145,6 +144,22 @@ class Session:
     def _only_puts_back(self) -> bool:
         requeue = self._options.requeue
         return requeue is not None and not requeue.run_them
+
+    async def _put_back(self, database: Database) -> RunResult:
+        """
+        Put failed jobs back, which is no run.
+
+        What a dead one left in flight is the next one's to settle, by the rules that it is given.
+        """
+        self._signals.heed()
+        try:
+            work = await self._intake.take(database, is_stopped=lambda: self._signals.is_stopped)
+        except Stopped:
+            return self._stopped_while_reading()
+        return await outcome_of(database, work, signals=self._signals)
+
+    def _stopped_while_reading(self) -> RunResult:
+        return RunResult.nothing(self._signals.exit_code, "stopped while reading; nothing was kept")
 
     @contextlib.asynccontextmanager
     async def _reachable(self) -> AsyncIterator[None]:
@@ -161,9 +176,7 @@ class Session:
             with _saying_what_is_put_back(work):
                 return await self._work_through(database, work, run)
         except Stopped:
-            return RunResult.nothing(
-                self._signals.exit_code, "stopped while reading; nothing was kept"
-            )
+            return self._stopped_while_reading()
         finally:
             with contextlib.suppress(StoreError):
                 await runs.end_run(database, run_id=run.id, now_us=self._clock.utc_us())
@@ -172,7 +185,7 @@ class Session:
         """Settle who is asked and what it may cost, say so, then send; or end where that is all."""
         await self._note_simulated(database, work)
         loads = await backlog.pending_loads(database, work.scope)
-        if not loads or work.only_requeue:
+        if not loads:
             return await outcome_of(database, work, signals=self._signals)
         fleet = self._fleet()
         leave_off(fleet, await controls.switched_off(database))

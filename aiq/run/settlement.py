@@ -45,7 +45,7 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
     is_failover: bool
 
 
-MOST_NANO = 10_000 * NANO_PER_USD
+MOST_NANO = 1_000 * NANO_PER_USD
 """The most one attempt is taken to cost; the sums of a million such still fit a column."""
 
 

@@ -18,4 +18,3 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     overlays: dict[int, Overlay]
     ingest: IngestReport
     requeued: int = 0
-    only_requeue: bool = False

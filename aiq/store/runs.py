@@ -191,7 +191,13 @@ async def end_run(database: Database, *, run_id: int, now_us: int) -> None:
     """Record that a run is over."""
     async with database.transaction():
         await database.rows("UPDATE run SET ended_at = ? WHERE id = ?", (now_us, run_id))
-        await database.rows("DELETE FROM withdrawn")
+        await database.rows(_FORGET_WITHDRAWN)
+
+
+# What could not be stored is still leased, and comes home without the word that it is unwanted.
+_FORGET_WITHDRAWN = """
+DELETE FROM withdrawn WHERE (SELECT state FROM job WHERE id = job_id) IS NOT 'running'
+"""
 
 
 async def open_run(database: Database) -> RunRow | None:

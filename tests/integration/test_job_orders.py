@@ -16,7 +16,7 @@ from aiq.model import DAMAGED, JobState
 from aiq.policy.control import Pause, Resume, Stop
 from aiq.run import cancelling as cancelling_directly
 from aiq.run.cancelling import Cancelled
-from aiq.run.options import Requeue
+from aiq.run.options import Requeue, RunOptions
 from aiq.run.protocol import CancelJobs, Requeued, RequeueJobs
 from aiq.store import cancelling
 from tests.support.fault_server import FaultServer
@@ -432,11 +432,35 @@ async def test_what_was_cancelled_in_flight_is_not_asked_again_after_a_kill(tmp_
             gate.set()
         bench.database = tmp_path / "killed.db"
         count = len(server.ledger)
+        put_back = Requeue(jobs=("p9",), kinds=("cancelled",), run_them=False)
+        options = RunOptions(database=bench.database, requeue=put_back)
+        await bench.new_session(options).run()
         result = await bench.run(prompts(10))
         assert result.exit_code is ExitCode.OK
-        assert bench.states() == {"succeeded": 7, "cancelled": 3}
-        assert len(server.ledger) == count + 7
+        assert bench.states() == {"succeeded": 8, "cancelled": 2}
+        assert len(server.ledger) == count + 8
         assert bench.rows("SELECT count(*) FROM withdrawn") == [(0,)]
+
+
+async def test_what_was_cancelled_in_flight_can_be_put_back_before_it_is_settled(
+    tmp_path: Path,
+) -> None:
+    """The command that puts back all that was ever cancelled means it too."""
+    gate = asyncio.Event()
+    async with FaultServer(Reply(until=gate)) as server:
+        bench = bench_of(tmp_path, server, concurrency=3)
+        async with going(bench, prompts(10)):
+            await server.seen(3)
+            await told(bench, CancelJobs(("prompts",)))
+            with closing(sqlite3.connect(bench.database)) as connection:
+                connection.execute("VACUUM INTO ?", (str(tmp_path / "killed.db"),))
+            gate.set()
+        bench.database = tmp_path / "killed.db"
+        put_back = Requeue(kinds=("cancelled",), run_them=False)
+        options = RunOptions(database=bench.database, requeue=put_back)
+        await bench.new_session(options).run()
+        await bench.run(prompts(10))
+        assert bench.states() == {"succeeded": 10}
 
 
 async def test_jobs_that_nobody_could_take_and_nobody_wants_are_no_obstacle(tmp_path: Path) -> None:
@@ -449,12 +473,12 @@ async def test_jobs_that_nobody_could_take_and_nobody_wants_are_no_obstacle(tmp_
             a=provider(a, model="x", strict_models=True),
             b=provider(b, model="y", strict_models=True),
         )
-        lines = [{"id": f"{m}{n}", "model": m, "prompt": m} for m in "xy" for n in range(2)]
+        lines = [{"id": m, "model": m, "prompt": m} for m in "xy"]
         async with going(bench, lines) as running:
-            await b.seen(2)
+            await b.seen(1)
             await bench_has(bench, "SELECT 1 FROM attempt WHERE kind = 'out_of_credit'")
-            reply = await told(bench, CancelJobs(("x0", "x1")))
-            assert reply.cancelled == Cancelled(cancelled=2)
+            reply = await told(bench, CancelJobs(("x",)))
+            assert reply.cancelled == Cancelled(cancelled=1)
             gate.set()
             assert (await running).exit_code is ExitCode.OK
-        assert bench.states() == {"succeeded": 2, "cancelled": 2}
+        assert bench.states() == {"succeeded": 1, "cancelled": 1}

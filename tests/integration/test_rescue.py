@@ -462,8 +462,12 @@ async def test_a_file_stays_until_its_outcomes_are_in_the_database_itself(
     with closing(sqlite3.connect(database_path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM job").fetchall()
-        await bring_home(database, lambda _: None)
-        assert path.exists()
+        for number in (2, 1):
+            notes: list[str] = []
+            await bring_home(database, notes.append)
+            assert path.exists()
+            assert len(notes) == number
+            assert f"{path} stays until no other program reads the database" in notes[-1]
     assert jobs(database_path) == ["succeeded", "pending", "pending"]
     await bring_home(database, lambda _: None)
     assert not path.exists()

@@ -11,6 +11,7 @@ import pytest
 from aiq.errors import ExitCode, InputError, Refused, UnknownName
 from aiq.run.options import Requeue, RunOptions
 from aiq.run.request import Flags
+from aiq.run.verification import verify
 from aiq.store.opening import open_for_run
 from tests.support.fault_server import FaultServer
 from tests.support.replies import Reply, Seen
@@ -308,6 +309,7 @@ async def test_what_only_puts_back_leaves_what_was_in_flight_to_the_rules_of_a_r
         options = RunOptions(database=bench.database, requeue=Requeue(run_them=False))
         await bench.new_session(options).run()
         assert bench.states() == {"pending": 1, "running": 1}
+        assert (await verify(bench.database)).findings == 0
         server.load(None)
         result = await bench.run(prompts(2), overrides={"on_unknown": "fail"})
         assert result.exit_code is ExitCode.SOME_FAILED

@@ -130,6 +130,16 @@ def test_a_share_over_a_whole_window_speaks_for_itself() -> None:
     scene.play((0.0, "1 bad", OPEN, 15.0))
 
 
+def test_a_window_is_as_whole_as_what_may_be_in_flight() -> None:
+    """A small one that many calls in flight have widened is judged by its own size."""
+    scene = Scene(window_calls=20)
+    scene.breaker.limit_in_flight(128)
+    for _ in range(30):
+        scene.act(0.0, "1 good")
+        scene.act(0.0, "1 bad")
+    assert scene.breaker.state is CLOSED
+
+
 def test_calls_longer_than_the_window_are_counted() -> None:
     """The window grows to twice the 99th percentile: five calls of 300 s that all fail open it."""
     scene = Scene()

@@ -81,6 +81,7 @@ def test_unknown_words(tmp_path: Path, text: str, place: str, hint: str) -> None
         (provider('cap_field = "messages"'), "providers[0].cap_field: is not the name of a cap"),
         (provider('cap_field = "Max Tokens"'), "providers[0].cap_field: is not the name of a cap"),
         (provider('cap_field = "max_token"'), "providers[0].cap_field: is not the name of a cap"),
+        (provider('cap_field = "n"'), "providers[0].cap_field: is not the name of a cap"),
         (provider('cap_field = "temperature"'), "providers[0].cap_field: is not the name of a cap"),
         (provider("simulated = {}"), "providers[0].simulated: this provider is not simulated"),
         (

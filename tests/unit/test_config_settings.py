@@ -26,7 +26,7 @@ on_changed = "keep"
 system = "Answer briefly."
 temperature = 0.2
 n = 1
-extra_body = { guided = true }
+extra_body = { guided = true, top_k = 20 }
 
 [[providers]]
 name = "second"
@@ -84,7 +84,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         "system": "Answer briefly.",
         "temperature": 0.2,
         "n": 1,
-        "extra_body": {"guided": True},
+        "extra_body": {"guided": True, "top_k": 20},
     }
     assert settings.path == tmp_path / "aiq.toml"
     assert settings.notes == ()
@@ -198,6 +198,7 @@ def test_nonsense_options(tmp_path: Path, overrides: RunOverrides, message: str)
         ("http://192.168.1.4/v1", True),
         ("http://localhost.evil.example/v1", True),
         ("https://gateway.internal/v1", False),
+        ("http://gateway.localhost/v1", True),
         ("http://localhost:8000/v1", False),
         ("http://127.0.0.2:8000/v1", False),
         ("http://0.0.0.0:8000/v1", False),

@@ -19,10 +19,10 @@ from aiq.cli.followup import (
     placed,
     probe_command,
     put_back_commands,
-    quoted,
     repeat_command,
     resume_command,
     retry_command,
+    shown,
 )
 from aiq.cli.options import Format, OnChanged, OnUnknown, RetryOptions, RunOptions, WorkOptions
 from aiq.cli.summary import steps
@@ -157,7 +157,7 @@ def test_retrying_names_the_batch_if_there_is_one() -> None:
 
 def test_retrying_is_done_under_the_options_of_the_run() -> None:
     """All that both commands take, and the kinds that were left out on purpose."""
-    retried = typed(retry_command(EVERYTHING, ["both"], ["auth"]))
+    retried = typed(retry_command(EVERYTHING, ["both"], ["auth"]) or "")
     assert isinstance(retried, RetryOptions)
     assert retried.batch == "both"
     for field in dataclasses.fields(WorkOptions):
@@ -172,14 +172,20 @@ def test_retrying_again_takes_no_more_jobs_than_before() -> None:
     """Those that were named, and of some kinds those that failed, by what they failed with now."""
     named = RetryOptions(batch="b", job=["one", "my two"])
     assert retry_command(named, ["b"], ["auth"]) == ("aiq retry-failed b --job one --job 'my two'")
-    kinds = RetryOptions(kind=["auth"])
-    assert retry_command(kinds, ["b"], {"server_error", "auth"}) == (
-        "aiq retry-failed b --kind auth --kind server_error"
-    )
+    kinds = RetryOptions(kind=["auth", "connect"])
+    assert retry_command(kinds, ["b"], {"server_error", "auth"}) == "aiq retry-failed b --kind auth"
 
 
 @pytest.mark.parametrize(
-    ("text", "word"),
+    "options", [RetryOptions(kind=["auth"]), RetryOptions(except_=["bad_request"])]
+)
+def test_where_no_command_means_just_those_jobs_there_is_none(options: RetryOptions) -> None:
+    """Others had failed so before, or this kind is the one to leave alone."""
+    assert retry_command(options, ["b"], ["bad_request"]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
     [
         ("two\nlines 'quoted' \\ \x1b[2J", r"$'two\x0alines \x27quoted\x27 \x5c \x1b[2J'"),
         ("right\u202eleft é", r"$'right\xe2\x80\xaeleft \xc3\xa9'"),
@@ -187,13 +193,15 @@ def test_retrying_again_takes_no_more_jobs_than_before() -> None:
         ("é 日本", "'é 日本'"),
     ],
 )
-def test_a_command_is_printable_and_still_the_same(text: str, word: str) -> None:
-    """What a terminal would obey, hide or break is written as a shell reads it."""
-    assert quoted(text) == word
+def test_a_command_is_shown_as_it_can_be_typed(text: str, written: str) -> None:
+    """What a terminal would obey, hide or break is written as its shell reads it."""
+    command = resume_command(RunOptions(prompts=["p.jsonl"], system=text))
+    assert shlex.split(command) == ["aiq", "run", "p.jsonl", "--system", text], "for scripts"
+    assert shown(command) == f"aiq run p.jsonl --system {written}"
     if (bash := shutil.which("bash")) is None:
         pytest.skip("needs bash")
     said = subprocess.run(
-        [bash, "-c", f"printf %s {word}"], capture_output=True, check=True, env={}
+        [bash, "-c", f"printf %s {written}"], capture_output=True, check=True, env={}
     ).stdout
     assert said == os.fsencode(text)
 
@@ -202,7 +210,8 @@ def test_a_command_is_shown_whole() -> None:
     """Cut, it would be another one."""
     command = resume_command(RunOptions(prompts=["p.jsonl"], system="be\nbrief " * 500))
     [line] = steps({"resume": command})
-    assert line.plain == f"resume   {command}"
+    assert line.plain == f"resume   {shown(command)}"
+    assert len(line.plain) > len(command)
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_openrouter_tells_the_upstreams_words_and_marks_moderation() -> None:
     found = problem(
         {"error": {"code": 502, "message": "Provider returned error", "metadata": {"raw": "x"}}}
     )
-    assert found.message == "Provider returned error: x"
+    assert found.message == 'Provider returned error: "x"'
     flagged = {"error": {"code": 403, "message": "m", "metadata": {"reasons": ["violence"]}}}
     assert problem(flagged, 403).type == "moderation"
 

@@ -186,6 +186,25 @@ def test_json_that_is_no_reply(document: Any) -> None:
             Usage(input_tokens=10, output_tokens=5, cached_tokens=4),
         ),
         (
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "total_tokens": 45,
+                "cache_creation_input_tokens": 20,
+                "cache_read_input_tokens": 10,
+            },
+            Usage(input_tokens=10, output_tokens=5),
+        ),
+        (
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "total_tokens": 22,
+                "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 3},
+            },
+            Usage(input_tokens=10, output_tokens=5, cached_tokens=4, cache_write_tokens=3),
+        ),
+        (
             {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 7},
             Usage(input_tokens=10, output_tokens=5),
         ),

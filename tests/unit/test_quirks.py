@@ -353,14 +353,15 @@ def test_a_word_the_prompt_has_from_the_server_itself_wins() -> None:
             {"error": {"message": "m", "code": "context_length_exceeded"}},
             Kind.CONTEXT_TOO_LONG,
         ),
-        (403, {"error": {"message": "Your credit balance is too low"}}, Kind.OUT_OF_CREDIT),
+        (429, {"error": {"message": "m", "code": "insufficient_quota"}}, Kind.RATE_LIMITED),
+        (400, {"error": {"message": "Your credit balance is too low"}}, Kind.BAD_REQUEST),
         (400, {"error": {"message": "m", "code": "invalid_value"}}, Kind.BAD_REQUEST),
     ],
 )
-def test_what_openrouter_quotes_of_the_upstream_is_its_word(
+def test_of_what_openrouter_quotes_of_the_upstream_size_alone_counts(
     status: int, raw: dict[str, Any], kind: Kind
 ) -> None:
-    """It stands as JSON inside a string, whose quotes are not those of a message."""
+    """It stands as JSON inside a string. The upstream's account is one of many, and not ours."""
     metadata = {"raw": json.dumps(raw), "provider_name": "p"}
     body = {"code": status, "message": "Provider returned error", "metadata": metadata}
     assert judged(status, {"error": body}).kind is kind

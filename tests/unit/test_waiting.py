@@ -235,3 +235,15 @@ def test_jobs_that_nobody_wants_any_more_are_gone_wherever_they_wait() -> None:
     assert drain(waiting, 0.0) == [1, 3]
     assert drain(waiting, 10.0) == [6]
     assert (len(waiting), waiting.bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("is_narrowed", [True, False])
+def test_a_job_does_not_fail_for_want_of_whom_a_budget_cannot_bound(*, is_narrowed: bool) -> None:
+    """He could still take it: with another budget, or in another run."""
+    one = job(1, candidate("b", window=8), past=history(("b", Kind.CONTEXT_TOO_LONG)))
+    if is_narrowed:
+        one.narrow(one.candidates)
+    choice = one.route(Strategy(), 0.0)
+    assert isinstance(choice, Never)
+    assert choice.kind is (None if is_narrowed else Kind.CONTEXT_TOO_LONG)
+    assert ("a budget cannot bound others" in choice.message) == is_narrowed
