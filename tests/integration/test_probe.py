@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import ssl
 import subprocess
@@ -152,7 +153,8 @@ async def test_nine_providers_nine_right_verdicts(tmp_path: Path, tls: ssl.SSLCo
     assert reasons["unknown_key"].startswith("key refused: Incorrect API key")
     assert reasons["limited"].startswith("rate limited: ")
     assert reasons["page"].startswith("HTML page instead of JSON")
-    assert reasons["hanging"] == "no reply within 2 s"
+    # What was left of its two seconds when it was asked; the connection took some of them.
+    assert re.fullmatch(r"no reply within (2|1\.[0-9]) s", reasons["hanging"])
     assert reasons["refused"] == "no connection to 127.0.0.1:1: Connection refused"
     assert "certificate refused, self-signed certificate" in reasons["unsigned"]
     assert reasons["wrong_model"].startswith("it has no model `m-2`; it lists `")
