@@ -129,10 +129,11 @@ def _show(options: ControlOptions) -> None:
         streams.write_json(msgspec.to_builtins(reply.report))
     else:
         width = streams.console(sys.stdout).width
-        streams.write_lines(_lines(reply.report, width))
+        streams.write_lines(report_lines(reply.report, width))
 
 
-def _lines(run: RunReport, width: int) -> list[Text]:
+def report_lines(run: RunReport, width: int) -> list[Text]:
+    """Return how a run stands, for a terminal that is `width` cells wide."""
     style = "green" if run.phase == "sending" else "yellow"
     lines = [
         Text.assemble((run.phase, f"bold {style}"), f" (pid {run.pid}, since {run.started_at})")

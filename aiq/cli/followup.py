@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from aiq.cli.options import RetryOptions, RunOptions, WorkOptions
+from aiq.cli.options import Format, RetryOptions, RunOptions, WorkOptions
 from aiq.cli.text import visible
 
 _STDIN = "-"
@@ -67,7 +67,8 @@ def repeat_command(options: WorkOptions) -> str:
 
 def export_command(options: WorkOptions, batch: str) -> str:
     """Return the command that writes the results of a batch."""
-    rest = [*_words(options, ["db", "format"]), "-o", _file(f"{batch}-results.jsonl")]
+    ending = "csv" if options.format is Format.CSV else "jsonl"
+    rest = [*_words(options, ["db", "format"]), "-o", _file(f"{batch}-results.{ending}")]
     return _command("export", [batch], rest)
 
 

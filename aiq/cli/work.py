@@ -13,11 +13,7 @@ from rich.text import Text
 from aiq.cli import streams
 from aiq.cli.announcements import bad_lines
 from aiq.cli.failure import Failure
-from aiq.cli.followup import (
-    export_command,
-    placed,
-    resume_command,
-)
+from aiq.cli.followup import export_command, placed, resume_command
 from aiq.cli.next_steps import NextSteps, was_reading
 from aiq.cli.options import RetryOptions, RunOptions, WorkOptions
 from aiq.cli.plain import LineView, NotesView, SilentView

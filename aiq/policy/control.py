@@ -8,6 +8,7 @@ refusal with its reason. Who carries a change out is somebody else. Amounts are 
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -216,7 +217,7 @@ def _enable(provider: ProviderState, *, is_off: bool) -> Decision:
     if provider.refused is None:
         return Change(f"{name} is enabled") if is_off else Nothing(f"{name} is not disabled by you")
     still = f"{name} stays out for another reason: {provider.refused}"
-    hint = f"`aiq ctl reset {name}` lets it start over"
+    hint = f"`aiq ctl reset {shlex.quote(name)}` lets it start over"
     return Change(f"{still}; {hint}") if is_off else Refusal(still, hint=hint)
 
 

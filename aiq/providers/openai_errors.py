@@ -109,12 +109,13 @@ def _problem(
     *,
     is_html: bool = False,
 ) -> Problem:
-    message = _message(error)
+    upstream = _upstream(error)
+    message = _message(error, upstream)
     return Problem(
         status_code=status_code,
         message=message,
         code=_detail_code(error) or _word(error.get("code")),
-        upstream=_upstream_words(error),
+        upstream=_words(upstream),
         type=_type(error),
         param=_word(error.get("param")),
         flaw=flaw,
@@ -168,17 +169,16 @@ def _location(entry: JsonObject) -> str:
     return ".".join(str(step) for step in steps if isinstance(step, str | int)) or "request"
 
 
-def _message(error: JsonObject) -> str:
+def _message(error: JsonObject, upstream: JsonObject) -> str:
     """Return the provider's words, and in quotes those of whoever it has asked."""
     message = _as_text(error.get("message"))
-    if upstream := _as_text(_upstream(error).get("message")).replace('"', "'"):
-        message = f'{message}: "{upstream}"' if message else upstream
+    if said := _as_text(upstream.get("message")).replace('"', "'"):
+        message = f'{message}: "{said}"' if message else said
     return json_text.without_surrogates(message[:_LONGEST_MESSAGE])
 
 
-def _upstream_words(error: JsonObject) -> str | None:
+def _words(upstream: JsonObject) -> str | None:
     """Return code and message of whoever a gateway has asked; None: it says nothing of anybody."""
-    upstream = _upstream(error)
     words = [_word(upstream.get("code")) or "", _as_text(upstream.get("message"))]
     return json_text.without_surrogates(" ".join(words)[:_LONGEST_MESSAGE]).strip() or None
 

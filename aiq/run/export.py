@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import shlex
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -145,7 +146,7 @@ async def _batch_id(database: Database, name: str | None) -> int:
     if len(found) > 1:
         raise UnknownName(
             f"the database holds {len(found)} batches: {names}",
-            hint=f"name one: `aiq export {found[0].name}`",
+            hint=f"name one: `aiq export {shlex.quote(found[0].name)}`",
         )
     return found[0].id
 

@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from aiq.clock import Clock
 from aiq.config import Settings
 from aiq.errors import Refused, StoreError
-from aiq.model import JobState
 from aiq.redaction import Redactor
 from aiq.run.board import AttemptWatcher, Board
 from aiq.run.channel import Channel
@@ -29,7 +28,7 @@ from aiq.run.funds import open_funds
 from aiq.run.halt import Stopped
 from aiq.run.intake import Intake
 from aiq.run.models import asked_as_named, settle_models
-from aiq.run.observer import Observer, Plan
+from aiq.run.observer import Observer
 from aiq.run.options import RunOptions
 from aiq.run.ownership import owned_database
 from aiq.run.planning import plan_of
@@ -41,6 +40,7 @@ from aiq.run.signals import Signals
 from aiq.run.watch import Watch
 from aiq.run.work import Work
 from aiq.store import attempts, backlog, controls, jobs, runs
+from aiq.store.backlog import Load
 from aiq.store.db import Database
 from aiq.store.runs import BegunRun
 
@@ -182,7 +182,7 @@ class Session:
                 await runs.end_run(database, run_id=run.id, now_us=self._clock.utc_us())
 
     async def _work_through(self, database: Database, work: Work, run: BegunRun) -> RunResult:
-        """Settle who is asked and what it may cost, say so, then send; or end where that is all."""
+        """Open the way to those who are asked, and ask; or end where nothing is left to ask for."""
         await self._note_simulated(database, work)
         loads = await backlog.pending_loads(database, work.scope)
         if not loads:
@@ -190,49 +190,53 @@ class Session:
         fleet = self._fleet()
         leave_off(fleet, await controls.switched_off(database))
         try:
-            if await backlog.needs_model(database, work.scope):
-                settling = settle_models(fleet, work.overlays.values(), self._redactor)
-                if not await self._signals.unless_stopped(settling):
-                    return await outcome_of(database, work, signals=self._signals)
-            funds = await open_funds(database, work, fleet, self._settings)
-            if funds.uncounted:
-                self._observer.note(
-                    f"the budget cannot count {funds.uncounted:,} earlier attempts of unknown cost"
-                )
-            for sentence in itertools.islice(asked_as_named(fleet, loads), MODELS_NOTED):
-                self._observer.note(sentence)
-            counts = await jobs.counts(database, work.scope)
-            self._announce(
-                plan_of(
-                    work,
-                    fleet,
-                    loads,
-                    skipped=counts.get(JobState.SUCCEEDED, 0),
-                    limit=self._options.limit,
-                    strategy=self._settings.run.strategy,
-                    budget=funds.budget,
-                    utc_us=self._clock.utc_us(),
-                )
-            )
-            if self._options.dry_run:
-                return await outcome_of(database, work, signals=self._signals)
-            board = Board(
-                fleet,
-                self._clock,
-                counts=counts,
-                limit=self._options.limit,
-                budget=funds.budget,
-                watchers=self._watchers,
-            )
-            end = await self._sending.carry_out(database, work, fleet, board, run)
-            return await outcome_of(
-                database, work, signals=self._signals, sent=Sent(board, fleet, *end)
-            )
+            return await self._ask(database, work, fleet, loads, run)
         finally:
             await fleet.close()
 
-    def _announce(self, plan: Plan) -> None:
+    async def _ask(
+        self, database: Database, work: Work, fleet: Fleet, loads: Sequence[Load], run: BegunRun
+    ) -> RunResult:
+        """Settle what it may cost and with which models, say so, and send, unless that is all."""
+        if await backlog.needs_model(database, work.scope):
+            settling = settle_models(fleet, work.overlays.values(), self._redactor)
+            if not await self._signals.unless_stopped(settling):
+                return await outcome_of(database, work, signals=self._signals)
+        funds = await open_funds(database, work, fleet, self._settings)
+        if funds.uncounted:
+            self._observer.note(
+                f"the budget cannot count {funds.uncounted:,} earlier attempts of unknown cost"
+            )
+        for sentence in itertools.islice(asked_as_named(fleet, loads), MODELS_NOTED):
+            self._observer.note(sentence)
+        board = Board(
+            fleet,
+            self._clock,
+            counts=await jobs.counts(database, work.scope),
+            limit=self._options.limit,
+            budget=funds.budget,
+            watchers=self._watchers,
+        )
+        self._announce(work, fleet, loads, board)
+        if self._options.dry_run:
+            return await outcome_of(database, work, signals=self._signals)
+        end = await self._sending.carry_out(database, work, fleet, board, run)
+        return await outcome_of(
+            database, work, signals=self._signals, sent=Sent(board, fleet, *end)
+        )
+
+    def _announce(self, work: Work, fleet: Fleet, loads: Sequence[Load], board: Board) -> None:
         """Say what is about to happen, and what room there is for it."""
+        plan = plan_of(
+            work,
+            fleet,
+            loads,
+            skipped=board.skipped,
+            limit=self._options.limit,
+            strategy=self._settings.run.strategy,
+            budget=board.budget,
+            utc_us=self._clock.utc_us(),
+        )
         if tight := why_tight(self._options.database, plan.pending):
             self._observer.note(tight)
         self._observer.plan(plan)

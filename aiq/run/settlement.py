@@ -46,7 +46,10 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MOST_NANO = 1_000 * NANO_PER_USD
-"""The most one attempt is taken to cost; the sums of a million such still fit a column."""
+"""
+The most one attempt is taken to cost; the sums of a million such still fit a column. Some write a
+cap of 2^63 for "none".
+"""
 
 
 def cost_bound(job: Job, provider: Provider, model: str, *, utc_us: int) -> int | None:

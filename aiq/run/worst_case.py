@@ -35,9 +35,6 @@ small budget wait for nothing.
 INSTRUCTION_TOKENS = 1_000
 """The same with tools or a schema; Anthropic's text about tools alone is up to some 700."""
 
-MOST_TOKENS = 1_000_000_000
-"""A thousand times what any model writes; a cap beyond it is none."""
-
 _LOOKS_UP = (
     "previous_response_id",
     "conversation",
@@ -119,8 +116,7 @@ def output_bound(request: Request, default: int | None) -> int | None:
     """
     Return the most tokens of all answers; `default` is the cap where the prompt has none.
 
-    A prediction that turns out wrong is billed as output, and no cap holds for it. A cap beyond
-    `MOST_TOKENS`, which some write for "none", bounds nothing: None.
+    A prediction that turns out wrong is billed as output, and no cap holds for it.
 
     Raises:
         ValueError: the request cannot be written down at all.
@@ -137,8 +133,7 @@ def output_bound(request: Request, default: int | None) -> int | None:
         return None
     prediction = _said(request.body, "prediction")
     rejected = 0 if prediction is None else len(json_text.encode(prediction))
-    bound = cap * max(1, *tries) + rejected
-    return bound if bound <= MOST_TOKENS else None
+    return cap * max(1, *tries) + rejected
 
 
 def terms(request: Request) -> Terms:

@@ -178,7 +178,7 @@ CREATE TABLE control (                    -- what an operator told a run, or the
 
 _NINTH = """
 CREATE TABLE withdrawn (                  -- cancelled while in flight: asked no second time, also
-  job_id INTEGER PRIMARY KEY              -- when that run dies; empty when none is at work
+  job_id INTEGER PRIMARY KEY              -- when that run dies; empty once one has ended well
 ) STRICT;
 """
 

@@ -117,8 +117,8 @@ def test_a_damaged_answer_that_cannot_be_asked_again_is_not_promised(
 ) -> None:
     """Where its line has vanished from its file, `retry-failed` would do nothing for it."""
     aiq("run", "prompts.jsonl", "-p", "quick")
-    lines = (folder / "prompts.jsonl").read_text().splitlines(keepends=True)
-    (folder / "prompts.jsonl").write_text("".join(lines[:1]))
+    first, *_ = lines_of((folder / "prompts.jsonl").read_text())
+    (folder / "prompts.jsonl").write_text(f"{first}\n")
     aiq("run", "prompts.jsonl", "-p", "quick")
     damaged = "UPDATE answer SET body = CAST('{}' AS BLOB) WHERE job_id "
     with closing(sqlite3.connect(folder / "aiq.db")) as connection, connection:
@@ -139,6 +139,15 @@ def test_a_hint_names_the_database_that_was_meant(aiq: Aiq) -> None:
     aiq("run", "prompts.jsonl", "-p", "quick", "--db", "two.db", "-n", "p6")
     refused = aiq("export", "--db", "two.db")
     assert refused.stderr.endswith("hint: name one: `aiq export p5 --db two.db`\n")
+
+
+def test_a_hint_is_a_command_whatever_the_name_holds(aiq: Aiq) -> None:
+    """A quote and a line feed are part of a word, and no end of it."""
+    for name in ("it's\none", "other"):
+        aiq("run", "prompts.jsonl", "-p", "quick", "-n", name)
+    refused = aiq("export")
+    assert refused.exit_code == 2
+    assert refused.stderr.endswith(r"hint: name one: `aiq export $'it\x27s\x0aone'`" + "\n")
 
 
 def test_show_tells_one_job_whole(aiq: Aiq) -> None:

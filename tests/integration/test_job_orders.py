@@ -18,7 +18,10 @@ from aiq.run import cancelling as cancelling_directly
 from aiq.run.cancelling import Cancelled
 from aiq.run.options import Requeue, RunOptions
 from aiq.run.protocol import CancelJobs, Requeued, RequeueJobs
-from aiq.store import cancelling
+from aiq.store import cancelling, runs
+from aiq.store.db import Database
+from tests.support import factories
+from tests.support.factories import NOW_US, lease, settle
 from tests.support.fault_server import FaultServer
 from tests.support.operating import bench_has, going, recorded, told
 from tests.support.replies import Reply, Seen
@@ -482,3 +485,19 @@ async def test_jobs_that_nobody_could_take_and_nobody_wants_are_no_obstacle(tmp_
             gate.set()
             assert (await running).exit_code is ExitCode.OK
         assert bench.states() == {"succeeded": 1, "cancelled": 1}
+
+
+async def test_what_was_cancelled_in_flight_outlasts_a_run_that_could_not_store_its_end(
+    database: Database,
+) -> None:
+    """Its answer may come home from elsewhere, and says nothing of being unwanted."""
+    ended, kept = await factories.seed(database, ["ended", "kept"])
+    await factories.write(database, lease(1, ended), lease(2, kept))
+    await cancelling.withdraw_leased(database, cancelling.Targets(jobs=(ended, kept)))
+    await factories.write(database, settle(1, ended, JobState.FAILED))
+    await runs.end_run(database, run_id=1, now_us=NOW_US)
+    assert await database.rows("SELECT job_id FROM withdrawn") == [(kept,)]
+    await runs.recover(database, now_us=NOW_US, fail_unknown=False)
+    states = await database.rows("SELECT state FROM job ORDER BY id")
+    assert states == [("failed",), ("cancelled",)]
+    assert await database.rows("SELECT job_id FROM withdrawn") == []

@@ -14,6 +14,7 @@ import pytest
 from aiq.errors import ExitCode
 from aiq.run.result import RunResult
 from tests.support.fault_server import FaultServer
+from tests.support.operating import going
 from tests.support.replies import Reply, Seen
 from tests.support.sessions import Bench, Recorder, hurried, prompts, provider
 
@@ -234,3 +235,18 @@ async def test_a_stop_ends_every_wait(tmp_path: Path, reply: Reply) -> None:
     assert result.exit_code is ExitCode.SIGINT
     assert result.elapsed_s < 600.0
     assert bench.states() == {"pending": 3}
+
+
+async def test_a_run_that_stops_for_whatever_reason_has_not_ended_well(tmp_path: Path) -> None:
+    """Jobs are left, nobody has sent a signal, and a script would take 0 for all of them."""
+    async with FaultServer(Reply(delay_s=0.01)) as server:
+        bench = Bench(tmp_path, a=provider(server))
+        async with going(bench, prompts(200)) as running:
+            await server.seen(10)
+            assert bench.session is not None
+            engine = bench.session.control._engine
+            assert engine is not None
+            engine.pool.stop()
+            result = await running
+        assert (result.exit_code, result.message) == (ExitCode.NO_PROVIDER, "the run was stopped")
+        assert bench.states()["pending"] > 0

@@ -8,6 +8,8 @@ import pytest
 
 from aiq.model import JobState
 from aiq.policy.budget import Budget
+from aiq.policy.defaults import LimitSettings
+from aiq.redaction import Secret
 from aiq.run.board import Board
 from aiq.run.fleet import Fleet, transports
 from aiq.run.settlement import REFUSED, TRUNCATED, Memo
@@ -97,3 +99,35 @@ def test_a_limit_leaves_jobs_out_of_the_picture(fleet: Fleet, clock: FakeClock) 
     shown = Board(fleet, clock, counts=counts, limit=3, budget=Budget(9)).snapshot()
     assert (shown.total, shown.pending, shown.budget_nano) == (8, 3, 9)
     assert Board(fleet, clock, counts=counts, limit=30).snapshot().total == 15
+
+
+def test_what_a_limit_leaves_out_may_be_cancelled_too(fleet: Fleet, clock: FakeClock) -> None:
+    """Then it is in the picture as cancelled: what is done adds up, and nothing is left."""
+    board = Board(fleet, clock, counts={JobState.PENDING: 220}, limit=10)
+    board.moved(JobState.PENDING, JobState.CANCELLED, 220)
+    shown = board.snapshot()
+    assert (shown.total, shown.cancelled, shown.pending) == (220, 220, 0)
+    board.moved(JobState.CANCELLED, JobState.PENDING, 5)
+    shown = board.snapshot()
+    assert (shown.total, shown.cancelled, shown.pending) == (215, 215, 0)
+
+
+def test_an_account_keeps_to_the_limits_that_any_of_its_providers_names(clock: FakeClock) -> None:
+    own = LimitSettings(start=2)
+    shared = Fleet.of(
+        (
+            factories.provider(name="a", account="one"),
+            factories.provider(name="b", account="one", rank=2, limits=own),
+        ),
+        concurrency=64,
+        transports=transports(clock, {}),
+    )
+    assert {one.standing.account.concurrency.limit for one in shared.providers.values()} == {2}
+
+
+def test_a_configured_header_is_the_only_one_of_its_name(clock: FakeClock) -> None:
+    """A second `authorization` would hand the vendor's key to a gateway."""
+    own = (("AUTHORIZATION", Secret("GATE", "Bearer gate")),)
+    settings = factories.provider(name="a", key=Secret("K", "vendor"), headers=own)
+    made = Fleet.of((settings,), concurrency=4, transports=transports(clock, {}))
+    assert made.providers["a"].headers.get_list("authorization") == ["Bearer gate"]

@@ -142,6 +142,12 @@ def test_the_answers_are_one_command_away() -> None:
     )
 
 
+def test_answers_keep_their_format() -> None:
+    assert export_command(RunOptions(format=Format.CSV), "b") == (
+        "aiq export b --format csv -o b-results.csv"
+    )
+
+
 def test_the_providers_of_a_run_can_be_probed() -> None:
     assert probe_command(RunOptions()) == "aiq probe"
     assert probe_command(EVERYTHING) == (

@@ -98,6 +98,10 @@ def test_openrouter_tells_the_upstreams_words_and_marks_moderation() -> None:
         {"error": {"code": 502, "message": "Provider returned error", "metadata": {"raw": "x"}}}
     )
     assert found.message == 'Provider returned error: "x"'
+    raw = '{"type": "error", "error": {"message": "the \\"q\\" is long", "code": "Too_Long"}}'
+    found = problem({"error": {"message": "Provider returned error", "metadata": {"raw": raw}}})
+    assert found.message == "Provider returned error: \"the 'q' is long\""
+    assert found.upstream == 'too_long the "q" is long'
     flagged = {"error": {"code": 403, "message": "m", "metadata": {"reasons": ["violence"]}}}
     assert problem(flagged, 403).type == "moderation"
 

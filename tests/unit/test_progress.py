@@ -1,13 +1,16 @@
 """The live view's pure part: a snapshot in, lines out."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.text import Text
 
+from aiq.cli.followup import placed
+from aiq.cli.options import RunOptions
 from aiq.cli.plain import condition, state_line
-from aiq.cli.progress import frame
+from aiq.cli.progress import UNPAUSE, frame
 from aiq.policy.standing import Condition, Status
 from aiq.run.board import ProviderView, Snapshot
 from aiq.run.report import Tally
@@ -233,6 +236,18 @@ def test_a_condition_has_status_next_try_and_reason() -> None:
 )
 def test_what_an_operator_did_is_seen(changes: dict[str, Any], said: str) -> None:
     assert any(said in line for line in shown(snapshot(**changes)))
+
+
+def test_a_pause_is_ended_by_a_command_for_this_database() -> None:
+    """As it stands, it would be about another one."""
+    lines = frame(
+        snapshot(is_paused=True),
+        title="t",
+        width=100,
+        height=30,
+        unpause=placed(UNPAUSE, RunOptions(db=Path("my.db"))),
+    )
+    assert "`aiq ctl resume --db my.db` goes on" in lines[0].plain
 
 
 def test_the_plain_line_says_that_the_run_is_paused() -> None:

@@ -190,6 +190,10 @@ def block(role: str, **keys: Any) -> dict[str, Any]:
         ({"thinking": {"type": "enabled", "budget_tokens": 2048}}, "`thinking` has no chat"),
         ({"tools": [{"type": "web_search_20250305", "name": "w"}]}, "the tool `web_search_2025"),
         ({"metadata": {"other": 1}}, "`other` has no chat equivalent"),
+        (
+            {"tools": [{"name": "f", "input_schema": {}, "input_examples": [{}]}]},
+            "`input_examples` has no chat equivalent",
+        ),
         ({"mcp_servers": []}, "`mcp_servers` has no chat equivalent"),
         ({"stream": True}, "`stream` is not supported in a batch"),
         ({"max_tokens": 0}, "`max_tokens` must be a positive integer"),
@@ -350,6 +354,22 @@ def part(role: str = "user", **keys: Any) -> dict[str, Any]:
         ({"safetySettings": [{"category": "x"}]}, "`safetySettings` has no chat equivalent"),
         ({"cachedContent": "x"}, "`cachedContent` has no chat equivalent"),
         ({"tools": [{"googleSearch": {}}]}, "the tool `googleSearch` has no chat equivalent"),
+        (
+            {"tools": [{"functionDeclarations": [{"name": "f", "behavior": "NON_BLOCKING"}]}]},
+            "`behavior` has no chat equivalent",
+        ),
+        (
+            {"toolConfig": {"retrievalConfig": {}, "functionCallingConfig": {"mode": "AUTO"}}},
+            "`retrievalConfig` has no chat equivalent",
+        ),
+        (
+            part(functionResponse={"name": "f", "response": {}, "parts": [{}]}),
+            "`parts` has no chat equivalent",
+        ),
+        (
+            part("model", functionCall={"name": "f", "willContinue": True}),
+            "`willContinue` has no chat equivalent",
+        ),
         ({"generationConfig": {"speechConfig": {}}}, "`speechConfig` has no chat equivalent"),
         ({"generationConfig": {"candidateCount": 2}}, "`n` must be 1"),
         ({"generationConfig": {"responseMimeType": "text/x.enum"}}, "`responseMimeType` `text/x"),
