@@ -67,7 +67,7 @@ class NextSteps:
         if snapshot is not None:
             return (f"so far   {state_line(snapshot)}", resume)
         if isinstance(error, StoreError):
-            return (f"resume   {shown(repeat_command(self._options))}",)
+            return (f"resume   {shown(repeat_command(options))}",)
         return (resume,) if isinstance(error, Unusable) else ()
 
     def _way_on(self, result: RunResult) -> str:

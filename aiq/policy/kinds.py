@@ -164,7 +164,7 @@ Of whoever a gateway has asked, only this speaks of the prompt. His credit, his 
 are the gateway's matter, which has others to ask.
 """
 _QUOTED = re.compile(r"""(?<!\w)"[^"]*"(?!\w) | (?<!\w)'[^']*'(?!\w) | `[^`]*`""", re.VERBOSE)
-"""What a message quotes, the name of a model or a part of the prompt, is not the server's word."""
+"""What a message quotes (a model, a part of the prompt, an upstream) is not the server's word."""
 _NO_DAILY_QUOTA = re.compile(r"per-?day|\blimit: 0\b(?!\.[0-9])", re.IGNORECASE)
 
 _KIND_OF_STATUS: dict[int, Kind] = {
@@ -222,11 +222,15 @@ def _kind_by_body(problem: Problem) -> Kind | None:
         if word in _KIND_OF_WORD:
             return _KIND_OF_WORD[word]
     status = 200 if 200 <= problem.status_code < 300 else problem.status_code
-    own_words = _QUOTED.sub("_", problem.message)
+    own_words = _own_words(problem)
     for text in _TEXTS:
         if status in text.statuses and text.pattern.search(own_words):
             return text.kind
     return None
+
+
+def _own_words(problem: Problem) -> str:
+    return _QUOTED.sub("_", problem.message)
 
 
 def _kind_by_status(status_code: int) -> Kind:
@@ -258,7 +262,7 @@ def is_daily_quota(problem: Problem) -> bool:
     """
     if problem.status_code != 429:
         return False
-    return "perday" in (problem.code or "") or bool(_NO_DAILY_QUOTA.search(problem.message))
+    return "perday" in (problem.code or "") or bool(_NO_DAILY_QUOTA.search(_own_words(problem)))
 
 
 def is_about_address(problem: Problem) -> bool:

@@ -106,11 +106,12 @@ def _left_out(wire: dict[str, object], counted: int, *cache: int | None) -> int:
     Return the tokens that a server leaves out of its completion tokens, but not out of the total.
 
     They are its reasoning (xAI, and Gemini behind most gateways), named among the details or not.
-    What was read from a cache, or written to one, beside the prompt's own tokens is none.
+    What was read from a cache, or written to one, beside the prompt's own tokens is none, nor is
+    the sound that Mistral counts in the total and otherwise in seconds.
     """
     total = token_count(wire.get("total_tokens"))
-    if total is None or total <= counted:  # as nearly always
-        return 0
+    if total is None or total <= counted or wire.get("prompt_audio_seconds"):
+        return 0  # as nearly always
     beside = (token_count(wire.get(name)) or 0 for name in _BESIDE)
     left = max(0, total - counted - sum(beside))
     known = [one for one in cache if one is not None]

@@ -97,6 +97,7 @@ class Board:
         self._counts = {state: counts.get(state, 0) for state in JobState}
         self.skipped = self._counts[JobState.SUCCEEDED]
         pending = self._counts[JobState.PENDING]
+        self.is_limited = limit is not None
         self._beyond_limit = 0 if limit is None else max(0, pending - limit)
         self.ledger = Ledger(fleet.providers)
         self.budget = budget or Budget(None)

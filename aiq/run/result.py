@@ -203,6 +203,9 @@ def _verdict(result: RunResult, signals: Signals, sent: Sent | None) -> tuple[Ex
         if sent.end is End.BUDGET:
             return ExitCode.BUDGET, sent.trouble if sent.board.budget.is_overrun else why
         return ExitCode.NO_PROVIDER, _with_trouble(why, result, sent)
+    left = result.count(JobState.PENDING)
+    if left and sent is not None and not sent.board.is_limited:
+        return ExitCode.STORE, f"{left:,} of the jobs are left: {_LOST_SIGHT}"
     if result.count(JobState.FAILED) or result.ingest.invalid:
         return ExitCode.SOME_FAILED, None
     return ExitCode.OK, None
@@ -235,6 +238,7 @@ def _rounded_up(amount: float) -> float:
     return float(f"{math.ceil(amount / unit) * unit:.2g}")
 
 
+_LOST_SIGHT = "the run lost sight of them when an order could not be stored"
 _STOPPED = {
     End.STOPPED: "the run was stopped",
     End.BUDGET: "the budget is reached: the worst case of the next request does not fit into it",

@@ -65,8 +65,9 @@ async def requeue(
             chosen += await database.changed(_CHOOSE_DAMAGED, (as_json(damaged),))
             await database.rows(_DISOWN)
         await database.rows(_REQUEUE)
+        await database.rows(_WANTED_AGAIN)
         if CANCELLED in (kinds or ()):
-            await database.rows(_WANTED_AGAIN, _selection(batches, kinds, except_kinds, jobs))
+            await database.rows(_ALL_WANTED_AGAIN, _selection(batches, kinds, except_kinds, jobs))
     return chosen
 
 
@@ -107,7 +108,9 @@ UPDATE job SET state = 'pending', fresh_from = attempts, error_kind = NULL, erro
 FROM temp.chosen WHERE job.id = chosen.job_id
   AND job.state IN ('failed', 'succeeded', 'cancelled')
 """
-_WANTED_AGAIN = """
+_WANTED_AGAIN = "DELETE FROM withdrawn WHERE job_id IN (SELECT job_id FROM temp.chosen)"
+# Those too that a dead run has left leased: they are not cancelled yet.
+_ALL_WANTED_AGAIN = """
 DELETE FROM withdrawn WHERE job_id IN (
   SELECT id FROM job WHERE batch_id IN (SELECT value FROM json_each(:batches))
     AND (:jobs IS NULL OR id IN (SELECT value FROM json_each(:jobs))))

@@ -18,7 +18,7 @@ from aiq.run import cancelling as cancelling_directly
 from aiq.run.cancelling import Cancelled
 from aiq.run.options import Requeue, RunOptions
 from aiq.run.protocol import CancelJobs, Requeued, RequeueJobs
-from aiq.store import cancelling, runs
+from aiq.store import cancelling, requeueing, runs
 from aiq.store.db import Database
 from tests.support import factories
 from tests.support.factories import NOW_US, lease, settle
@@ -501,3 +501,44 @@ async def test_what_was_cancelled_in_flight_outlasts_a_run_that_could_not_store_
     states = await database.rows("SELECT state FROM job ORDER BY id")
     assert states == [("failed",), ("cancelled",)]
     assert await database.rows("SELECT job_id FROM withdrawn") == []
+
+
+async def test_what_failed_after_it_was_cancelled_in_flight_can_be_put_back(
+    database: Database,
+) -> None:
+    """Whoever puts it back wants it again, whatever he thought of it before the run died."""
+    wanted, other = await factories.seed(database, ["wanted", "other"])
+    await factories.write(database, lease(1, wanted), lease(2, other))
+    await cancelling.withdraw_leased(database, cancelling.Targets(jobs=(wanted, other)))
+    await factories.write(database, settle(1, wanted, JobState.FAILED))
+    batches = [number for (number,) in await database.rows("SELECT id FROM batch")]
+    assert await requeueing.requeue(database, batches, kinds=None, except_kinds=()) == 1
+    await runs.recover(database, now_us=NOW_US, fail_unknown=False)
+    states = await database.rows("SELECT state FROM job ORDER BY id")
+    assert states == [("pending",), ("cancelled",)]
+
+
+async def test_a_run_that_lost_sight_of_jobs_does_not_end_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order that was half carried out took them from its memory, but not from the database."""
+
+    async def fails(*_: Any, **__: Any) -> None:
+        raise StoreError("the database is locked")
+
+    monkeypatch.setattr(cancelling, "withdraw_leased", fails)
+    gate = asyncio.Event()
+    async with FaultServer(Reply(until=gate)) as server:
+        bench = bench_of(tmp_path, server, concurrency=2)
+        async with going(bench, prompts(6)) as running:
+            await server.seen(2)
+            with pytest.raises(StoreError, match="locked"):
+                await told(bench, CancelJobs(("prompts",)))
+            gate.set()
+            result = await running
+        assert bench.states() == {"succeeded": 2, "pending": 4}
+        assert result.exit_code is ExitCode.STORE
+        assert result.message is not None
+        assert result.message.startswith("4 of the jobs are left: ")
+        assert (await bench.run(prompts(6))).exit_code is ExitCode.OK
+        assert len(server.ledger) == 6

@@ -173,6 +173,24 @@ def test_json_that_is_no_reply(document: Any) -> None:
             Usage(input_tokens=10, output_tokens=12),
         ),
         (
+            {
+                "prompt_audio_seconds": 203,
+                "prompt_tokens": 4,
+                "completion_tokens": 635,
+                "total_tokens": 3264,
+            },
+            Usage(input_tokens=4, output_tokens=635),
+        ),
+        (
+            {
+                "prompt_audio_seconds": None,
+                "prompt_tokens": 4,
+                "completion_tokens": 635,
+                "total_tokens": 3264,
+            },
+            Usage(input_tokens=4, output_tokens=3260),
+        ),
+        (
             {"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623},
             Usage(input_tokens=20, output_tokens=603),
         ),

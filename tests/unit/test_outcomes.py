@@ -253,6 +253,8 @@ def test_a_daily_quota_concerns_its_model_alone() -> None:
     quota = Problem(status_code=429, message="", code="requestsperdaypermodel", retry_after_s=36.0)
     outcome = classify(quota, elapsed_s=0, answered_before=True)
     assert (outcome.kind, outcome.model_only) == (Kind.OUT_OF_CREDIT, True)
+    upstream = "limited: \"* Quota exceeded for metric: 'x', limit: 0, model: y, per day\""
+    assert kind(429, upstream) is Kind.RATE_LIMITED
     money = Problem(status_code=429, message="", code="insufficient_quota")
     assert not classify(money, elapsed_s=0, answered_before=True).model_only
 
