@@ -11,8 +11,7 @@ from pathlib import Path
 
 from aiq.cli.options import Format, RetryOptions, RunOptions, WorkOptions
 from aiq.cli.text import visible
-
-_STDIN = "-"
+from aiq.prompts.names import STDIN, batch_name
 
 _ONCE = frozenset({"prompts", "dry_run"})
 """What is no option, or what a resumed run does not repeat."""
@@ -48,7 +47,7 @@ def resume_command(options: WorkOptions) -> str:
     """
     if isinstance(options, RunOptions) and options.prompts:
         files = [_file(name) for name in options.prompts]
-        if not any(map(_is_read_once, options.prompts)):
+        if not any(map(is_read_once, options.prompts)):
             words = _words(options, _names(RunOptions, _ONCE))
             return shlex.join(["aiq", "run", *files, *words])
     batch = _batch(options)
@@ -148,13 +147,14 @@ def _command(name: str, batches: Sequence[str], words: Sequence[str]) -> str:
     return shlex.join(["aiq", name, *batches, *words])
 
 
-def _is_read_once(name: str) -> bool:
-    return name == _STDIN or Path(name).is_fifo()
+def is_read_once(name: str) -> bool:
+    """Whether a prompt file is gone once it was read: standard input, or a pipe."""
+    return name == STDIN or Path(name).is_fifo()
 
 
 def _file(name: str) -> str:
     """Return a file's name as it is typed where it must not be taken for an option."""
-    return f"./{name}" if name.startswith("-") and name != _STDIN else name
+    return f"./{name}" if name.startswith("-") and name != STDIN else name
 
 
 def probe_command(options: WorkOptions) -> str:
@@ -179,9 +179,8 @@ def _batch(options: WorkOptions) -> str | None:
         return options.batch
     if not isinstance(options, RunOptions):
         return None
-    if options.name is None and options.prompts == [_STDIN]:
-        return "stdin"
-    return options.name
+    given = {batch_name(name) for name in options.prompts or ()}
+    return given.pop() if options.name is None and len(given) == 1 else options.name
 
 
 def _names(owner: type[WorkOptions], dropped: frozenset[str]) -> list[str]:
@@ -195,7 +194,7 @@ def _words(options: object, names: Sequence[str]) -> list[str]:
     for name in names:
         value = getattr(options, name, None)
         option = "--" + name.rstrip("_").replace("_", "-")
-        if value is None or value == defaults[name]:
+        if value is None or (value == defaults[name] and not _is_needed(name)):
             continue
         if value is True:
             words.append(option)
@@ -203,6 +202,11 @@ def _words(options: object, names: Sequence[str]) -> list[str]:
             values = value if isinstance(value, list) else [value]
             words += [word for one in values for word in (option, _word(one))]
     return words
+
+
+def _is_needed(name: str) -> bool:
+    """Whether an option has to be typed even with its default: the shell names another database."""
+    return name == "db" and "AIQ_DB" in os.environ
 
 
 def _word(value: object) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from aiq.cli.followup import (
     enable_command,
     export_command,
+    is_read_once,
     probe_command,
     repeat_command,
     resume_command,
@@ -37,9 +39,8 @@ class NextSteps:
         """Put into the result how it is resumed, and how what failed is retried, if at all."""
         if result.exit_code is not ExitCode.OK and self._is_unfinished(result):
             result.resume = self._way_on(result)
-        if result.count(JobState.FAILED):
-            kinds = {group.kind for group in result.errors}
-            result.retry = retry_command(self._affordable(result), result.batches, kinds)
+        if len(result.batches) == 1 or not result.has_others:
+            result.retry = self._retry(result, result.batches)
 
     def of(self, result: RunResult) -> dict[str, str]:
         """Return commands to type next, by what they are for."""
@@ -50,6 +51,10 @@ class NextSteps:
                 commands[f"answers{of}"] = export_command(self._options, name)
         if result.retry is not None:
             commands["retry"] = result.retry
+        elif len(result.batches) > 1:  # that of all would take other batches too
+            for name in result.batches[:BATCHES_NAMED]:
+                if (retry := self._retry(result, [name])) is not None:
+                    commands[f"retry of {visible(name)}"] = retry
         if result.exit_code is ExitCode.NO_PROVIDER:
             for name in result.switched_off:
                 commands[f"enable {visible(name)}"] = enable_command(self._options, name)
@@ -70,16 +75,22 @@ class NextSteps:
             return (f"resume   {shown(repeat_command(options))}",)
         return (resume,) if isinstance(error, Unusable) else ()
 
+    def _retry(self, result: RunResult, batches: Sequence[str]) -> str | None:
+        if not result.count(JobState.FAILED):
+            return None
+        kinds = {group.kind for group in result.errors}
+        return retry_command(self._affordable(result), batches, kinds)
+
     def _way_on(self, result: RunResult) -> str:
         if isinstance(self._options, RetryOptions) and was_reading(result):
             return repeat_command(self._options)  # nothing was put back yet
         return resume_command(self._affordable(result))
 
     def _is_unfinished(self, result: RunResult) -> bool:
-        """Whether there is something to carry on with; standard input cannot be read again."""
+        """Whether there is something to carry on with; a pipe cannot be read again."""
         if was_reading(result):
             files = self._options.prompts if isinstance(self._options, RunOptions) else None
-            return "-" not in (files or ())
+            return not any(map(is_read_once, files or ()))
         return result.count(JobState.PENDING) + result.count(JobState.RUNNING) > 0
 
     def _affordable(self, result: RunResult) -> WorkOptions:

@@ -170,7 +170,7 @@ class WorkOptions:
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress view.")] = False
 
     def check(self) -> None:
-        """Raise `Refused` for what makes no sense together."""
+        """Raise `Refused` for what makes no sense, alone or together."""
         if self.json and self.output == Path("-"):
             raise Refused(
                 "`--json` and `-o -` would both write to stdout",
@@ -210,6 +210,11 @@ class RunOptions(WorkOptions):
     ] = None
     strict: Annotated[bool, typer.Option("--strict", help="Refuse files with a bad line.")] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop before the first send.")] = False
+
+    def check(self) -> None:
+        super().check()
+        if self.name == "":
+            raise Refused("the name of a batch cannot be empty", hint="give one, or leave `-n` out")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -48,12 +48,12 @@ def beside_run(options: RetryOptions, requeue: Requeue) -> bool:
     return True
 
 
-def put_back(requeue: Requeue, count: int) -> str | None:
+def put_back(requeue: Requeue, count: int, *, in_scope: int) -> str | None:
     """Say how many jobs were put back, where that is all that was done; else None."""
     kinds = set(requeue.kinds or ())
     noun = "job" if kinds & {DAMAGED, JobState.CANCELLED.value} else "failed job"
     noun = "cancelled job" if kinds == {JobState.CANCELLED.value} else noun
-    if not count:
+    if not in_scope:
         is_part = requeue.kinds or requeue.except_kinds or requeue.jobs
         return f"no {noun}{' of those asked for' if is_part else ''} is left to put back"
     return None if requeue.run_them else f"{figures.plural(count, noun)} put back"

@@ -18,10 +18,10 @@ from aiq.config import Settings
 from aiq.config.environment import KEYS_FILE
 from aiq.config.source import DEFAULT_FILE
 from aiq.errors import DamagedAnswers, ExitCode, Refused
+from aiq.prompts.names import STDIN, batch_name
 from aiq.run.export import Exported, export, unfinished
 from aiq.run.options import RunOptions
 from aiq.run.replacement import refuse_overwrite
-from aiq.run.sources import STDIN, batch_name
 from aiq.run.status import read_status
 
 STDOUT = Path("-")

@@ -56,20 +56,35 @@ Estimator: TypeAlias = Callable[[Candidate], Estimate]
 
 
 def eligible(candidates: Sequence[Candidate], history: History) -> list[Candidate]:
-    """Return who could still serve a job with this history, in the order of the candidates."""
+    """
+    Return whom to ask for a job with this history, in the order of the candidates.
+
+    A provider that the job has had its fill of is left alone while another can be reached. One that
+    never comes back would be waited for without end.
+    """
+    left = remaining(candidates, history)
+    fresh = _fresh(left, history)
+    return fresh if any(map(_is_reachable, fresh)) else left
+
+
+def remaining(candidates: Sequence[Candidate], history: History) -> list[Candidate]:
+    """Return who could serve a job with this history at all, in the order of the candidates."""
     too_small = [
         c.context_window or math.inf
         for c in candidates
         if history[c.provider, Kind.CONTEXT_TOO_LONG]
     ]
     needed = max(too_small, default=-1)
-    remaining = [
+    return [
         c
         for c in candidates
         if not _was_refused_by(c.provider, history)
         and (needed < 0 or (c.context_window or 0) > needed)
     ]
-    return _fresh(remaining, history) or remaining
+
+
+def _is_reachable(candidate: Candidate) -> bool:
+    return candidate.channel.breaker.state is State.CLOSED
 
 
 def _was_refused_by(provider: str, history: History) -> bool:
@@ -149,8 +164,8 @@ def _never(
 
 
 def is_alone(candidates: Sequence[Candidate], history: History, provider: str) -> bool:
-    """Whether no other provider could still take a job with this history."""
+    """Whether no other provider could take a job with this history as things are."""
     return all(
-        c.provider == provider or _was_refused_by(c.provider, history)
+        c.provider == provider or _was_refused_by(c.provider, history) or not _is_reachable(c)
         for c in _fresh(candidates, history)
     )

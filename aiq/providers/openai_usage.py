@@ -27,9 +27,8 @@ def read_usage(wire: object) -> Usage:
     """Read the `usage` object of any of the four endpoints; unusable counts are None."""
     if not isinstance(wire, dict):
         return Usage()
-    responses = "input_tokens" in wire
-    tokens_in = token_count(wire.get("input_tokens" if responses else "prompt_tokens"))
-    tokens_out = token_count(wire.get("output_tokens" if responses else "completion_tokens"))
+    tokens_in = _larger(wire, "prompt_tokens", "input_tokens")
+    tokens_out = _larger(wire, "completion_tokens", "output_tokens")
     details_in = _counts(wire, _INPUT_DETAILS)
     details_out = _counts(wire, _OUTPUT_DETAILS)
     cached = details_in.get("cached_tokens")
@@ -71,6 +70,12 @@ def read_cost(wire: object) -> int | None:
 def token_count(value: object) -> int | None:
     """Return a plausible token count; bool is an int to Python, but not to us."""
     return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
+
+
+def _larger(wire: dict[str, object], *names: str) -> int | None:
+    """Return the largest count of these names; some gateways send all of them, and 0 for most."""
+    counts = (token_count(wire.get(name)) for name in names)
+    return max((count for count in counts if count is not None), default=None)
 
 
 def _part_of(whole: int | None, part: int | None) -> int | None:

@@ -17,11 +17,12 @@ import msgspec
 from aiq.clock import Clock
 from aiq.config import ProviderSettings, Settings
 from aiq.model import NANO_PER_USD
+from aiq.prompts.names import STDIN
 from aiq.prompts.shapes import parse
 from aiq.run.ingest import BadLineReport, Ingest, IngestReport
 from aiq.run.pricing import assumed_output, estimate, input_tokens
 from aiq.run.request import Flags, Overlay
-from aiq.run.sources import STDIN, open_sources
+from aiq.run.sources import open_sources
 from aiq.store import backlog, reading
 from aiq.store.backlog import Load
 from aiq.store.db import Database

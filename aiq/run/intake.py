@@ -9,6 +9,7 @@ from aiq.clock import Clock
 from aiq.config import Settings
 from aiq.errors import InputError, UnknownName
 from aiq.model import DAMAGED
+from aiq.prompts.names import batch_name
 from aiq.run.halt import Stopped
 from aiq.run.ingest import Ingest, IngestReport
 from aiq.run.observer import Observer
@@ -66,6 +67,7 @@ class Intake:
             except_kinds=requeue.except_kinds,
             jobs=only,
             damaged=damaged,
+            carries_on=requeue.run_them,
         )
         scope = Scope(batches=tuple(batch.id for batch in chosen), chosen=True)
         return Work(
@@ -84,11 +86,12 @@ class Intake:
                 hint="name a prompt file: `aiq run prompts.jsonl`",
             )
         only = chosen[0].id if self._options.name is not None else None
-        unsealed = await batches.unsealed_paths(database, only)
-        if unsealed:
+        if unsealed := await batches.unsealed(database, only):
+            path, name = unsealed[0]
+            named = "" if name == batch_name(path) else f" -n {shlex.quote(name)}"
             raise InputError(
-                f"{unsealed[0]} was not read to its end the last time",
-                hint=f"give it again: `aiq run {shlex.quote(unsealed[0])}`",
+                f"{path} was not read to its end the last time",
+                hint=f"give it again: `aiq run {shlex.quote(path)}{named}`",
             )
         await self._keep_flags(database, chosen)
         return Work(

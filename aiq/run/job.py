@@ -10,16 +10,16 @@ from typing import Any, TypeAlias
 from aiq.model import Endpoint, Kind
 from aiq.policy.admission import Candidate
 from aiq.policy.limits import NOTHING
-from aiq.policy.retry import History, errors_at
-from aiq.policy.routing import Never, Route, eligible, route
+from aiq.policy.retry import History, errors_at, is_exhausted
+from aiq.policy.routing import Never, Route, remaining, route
 from aiq.policy.strategy import Strategy
 from aiq.policy.tokens import Estimate
 from aiq.providers.dialect import output_cap
 from aiq.run.attachments import text_size
 from aiq.run.request import Request
 
-Lane: TypeAlias = tuple[Candidate | tuple[Candidate, int], ...]
-"""Candidates, with the errors the job met at each if it met any."""
+Lane: TypeAlias = tuple[Candidate | tuple[Candidate, int, bool], ...]
+"""Candidates; if the job met errors, with how many at each, and whether it has had its fill."""
 
 
 _NOWHERE: Mapping[str, Any] = MappingProxyType({})
@@ -146,5 +146,7 @@ class Job:
         """Return who could take it, and what it met there: jobs that agree wait for the same."""
         if not self.history:
             return self.candidates
-        possible = eligible(self.candidates, self.history)
-        return tuple((one, errors_at(self.history, one.provider)) for one in possible)
+        return tuple(
+            (one, errors_at(self.history, one.provider), is_exhausted(self.history, one.provider))
+            for one in remaining(self.candidates, self.history)
+        )

@@ -23,7 +23,7 @@ from aiq.run.ingest import IngestReport
 from aiq.run.report import Ledger, Tally, provider_json
 from aiq.run.signals import Signals
 from aiq.run.work import Work
-from aiq.store import attempts, jobs
+from aiq.store import attempts, batches, jobs
 from aiq.store.db import Database
 
 
@@ -34,6 +34,8 @@ class RunResult(msgspec.Struct, kw_only=True):
     message: str | None = None
     """Why it stopped, where it did not simply finish; of several providers, a line each."""
     batches: tuple[str, ...] = ()
+    has_others: bool = False
+    """Whether the database holds further batches."""
     counts: dict[JobState, int] = {}
     skipped: int = 0
     requeued: int = 0
@@ -153,6 +155,7 @@ async def outcome_of(
     result = RunResult(
         exit_code=ExitCode.OK,
         batches=tuple(batch.name for batch in work.batches),
+        has_others=len(await batches.batches(database)) > len(work.batches),
         counts=await jobs.counts(database, work.scope),
         requeued=work.requeued,
         ingest=work.ingest,

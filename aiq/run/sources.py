@@ -14,11 +14,10 @@ from pathlib import Path
 import msgspec
 
 from aiq.errors import InputError
+from aiq.prompts.names import STDIN, batch_name
 from aiq.store import batches
 from aiq.store.batches import Batch
 from aiq.store.db import Database
-
-STDIN = "-"
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -27,14 +26,6 @@ class Source(msgspec.Struct, frozen=True):
     id: int
     path: Path | None
     batch: Batch
-
-
-def batch_name(path: str) -> str:
-    """Return the name a file gives its batch: its stem, without `.gz`."""
-    if path == STDIN:
-        return "stdin"
-    name = Path(path).name
-    return Path(name.removesuffix(".gz")).stem or name
 
 
 async def open_sources(

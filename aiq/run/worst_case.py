@@ -40,6 +40,7 @@ _LOOKS_UP = (
     "conversation",
     "web_search_options",
     "plugins",
+    "models",
     "search_parameters",
     "mcp_servers",
     "cachedContent",
@@ -48,7 +49,7 @@ _LOOKS_UP = (
     "systemInstruction",
     "system_instruction",
 )
-"""Fields that bring in what the request does not hold, or other contents than its messages."""
+"""Fields that bring in what the request does not hold: other contents, or a dearer model."""
 
 _INSTRUCTS = ("tools", "functions", "response_format", "text", "output_config", "generationConfig")
 """Fields for which the vendor writes instructions of its own."""

@@ -55,14 +55,15 @@ async def source_paths(database: Database, batch_id: int) -> list[str]:
     return [row[0] for row in rows]
 
 
-async def unsealed_paths(database: Database, batch_id: int | None = None) -> list[str]:
-    """Return the files, of one batch or of all, whose ingest never came to its end."""
+async def unsealed(database: Database, batch_id: int | None = None) -> list[tuple[str, str]]:
+    """Return the files whose ingest never came to its end and their batches, of one or of all."""
     rows = await database.rows(
-        "SELECT path FROM source WHERE (sealed_at IS NULL OR opened_at IS NOT NULL)"
-        " AND coalesce(batch_id = ?, true) ORDER BY id",
+        "SELECT source.path, batch.name FROM source JOIN batch ON batch.id = source.batch_id"
+        " WHERE (source.sealed_at IS NULL OR source.opened_at IS NOT NULL)"
+        " AND coalesce(batch.id = ?, true) ORDER BY source.id",
         (batch_id,),
     )
-    return [row[0] for row in rows]
+    return [(path, name) for path, name in rows]
 
 
 async def open_source(database: Database, batch_id: int, path: str, *, now_us: int) -> int:

@@ -12,7 +12,7 @@ from typing import LiteralString
 
 import msgspec
 
-from aiq.store.batches import unsealed_paths
+from aiq.store.batches import unsealed
 from aiq.store.db import Database
 from aiq.store.opening import open_for_reading
 
@@ -77,7 +77,7 @@ async def inspect(path: Path) -> Inspection:
             leased_jobs=await _count(database, _LEASED),
             open_attempts=await _count(database, _OPEN),
             possibly_paid=await _count(database, _POSSIBLY_PAID),
-            unsealed=tuple(await unsealed_paths(database)),
+            unsealed=tuple(path for path, _ in await unsealed(database)),
         )
     finally:
         await database.close()

@@ -50,24 +50,31 @@ async def requeue(
     except_kinds: Sequence[str],
     jobs: Sequence[int] | None = None,
     damaged: Sequence[int] = (),
+    carries_on: bool = False,
 ) -> int:
     """
     Make failed jobs pending again and choose them as the scope of this run; return how many.
+
+    Where it `carries_on`, of that scope are also those that were put back before and have not ended
+    since: the same command once more goes on with what it was stopped in.
 
     `kinds` None means all that failed; cancelled ones are among the kinds only where they are
     named. `jobs` None means all of the batches. `damaged` are jobs whose answer is, and the only
     ones that have succeeded. Their counts and rejections are cleared, never the ledger.
     """
+    selection = _selection(batches, kinds, except_kinds, jobs)
     async with database.transaction():
         await database.rows("DELETE FROM temp.chosen")
-        chosen = await database.changed(_CHOOSE, _selection(batches, kinds, except_kinds, jobs))
+        chosen = await database.changed(_CHOOSE, selection)
         if damaged:
             chosen += await database.changed(_CHOOSE_DAMAGED, (as_json(damaged),))
             await database.rows(_DISOWN)
         await database.rows(_REQUEUE)
         await database.rows(_WANTED_AGAIN)
         if CANCELLED in (kinds or ()):
-            await database.rows(_ALL_WANTED_AGAIN, _selection(batches, kinds, except_kinds, jobs))
+            await database.rows(_ALL_WANTED_AGAIN, selection)
+        if carries_on:
+            await database.rows(_CHOOSE_LEFT, selection)
     return chosen
 
 
@@ -97,6 +104,17 @@ job.batch_id IN (SELECT value FROM json_each(:batches))
     AND job.error_kind NOT IN (SELECT value FROM json_each(:except))))
 """
 _CHOOSE = f"INSERT INTO temp.chosen SELECT job.id FROM job WHERE {_SELECTED}"
+# What they had failed with is what their last attempt before that ended with, if there was one.
+_CHOOSE_LEFT = """
+INSERT OR IGNORE INTO temp.chosen
+SELECT job.id FROM batch CROSS JOIN job ON job.batch_id = batch.id AND job.state = 'pending'
+  JOIN attempt ON attempt.job_id = job.id AND attempt.number = job.fresh_from
+WHERE batch.id IN (SELECT value FROM json_each(:batches))
+  AND (:jobs IS NULL OR job.id IN (SELECT value FROM json_each(:jobs)))
+  AND job.source_id IS NOT NULL AND attempt.kind <> 'ok'
+  AND (:kinds IS NULL OR attempt.kind IN (SELECT value FROM json_each(:kinds)))
+  AND attempt.kind NOT IN (SELECT value FROM json_each(:except))
+"""
 _CHOOSE_DAMAGED = "INSERT INTO temp.chosen SELECT value FROM json_each(?)"
 # The answer stays until a new one is stored, but answers no question: no ingest restores it.
 _DISOWN = """

@@ -94,6 +94,22 @@ def test_a_dry_run_stops_at_the_plan(aiq: Aiq) -> None:
     assert only_json(aiq("status", "--json").stdout)["totals"]["pending"] == 3
 
 
+def test_a_dry_run_writes_no_results(aiq: Aiq, folder: Path) -> None:
+    """What the file holds may be all there is of answers that were paid."""
+    (folder / "out.jsonl").write_text("paid\n")
+    ran = aiq("run", "prompts.jsonl", *QUICK, "--dry-run", "-o", "out.jsonl")
+    assert ran.exit_code == 0
+    assert ran.stderr.endswith("dry run: nothing was sent\n")
+    assert (folder / "out.jsonl").read_text() == "paid\n"
+
+
+def test_a_batch_has_a_name(aiq: Aiq) -> None:
+    """An empty variable in a script would join files that have nothing to do with each other."""
+    ran = aiq("run", "prompts.jsonl", *QUICK, "-n", "")
+    assert ran.exit_code == 2
+    assert "the name of a batch cannot be empty" in ran.stderr
+
+
 def test_a_dry_run_lists_bad_lines(aiq: Aiq, folder: Path) -> None:
     """They are why it does not end with 0."""
     (folder / "bad.jsonl").write_text('"good"\n{"promt": "x"}\n')
@@ -247,6 +263,24 @@ def test_nothing_to_retry_is_a_sentence(aiq: Aiq) -> None:
     aiq("run", "prompts.jsonl", "-n", "other", *BROKEN)
     none = aiq("retry-failed", "other", "--kind", "auth", *QUICK)
     assert none.stderr == "no failed job of those asked for is left to put back\n"
+
+
+def test_a_retry_that_was_stopped_goes_on_when_it_is_given_again(aiq: Aiq, folder: Path) -> None:
+    """What it had put back is pending by then, and no success as long as it is."""
+    config = (folder / "aiq.toml").read_text()
+    down = '[[providers]]\nname = "down"\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
+    (folder / "aiq.toml").write_text(f"{config}\n{down}")
+    aiq("run", "prompts.jsonl", *BROKEN)
+    for kind in ((), ("--kind", "server_error"), ("--except", "auth"), ("--job", "one")):
+        stopped = aiq("retry-failed", *kind, "-p", "down", "--max-wait", "0.1", "--json")
+        assert stopped.exit_code == 3
+        assert only_json(stopped.stdout)["pending"] == (1 if "--job" in kind else 3)
+    for other in (("--kind", "auth"), ("--except", "server_error"), ("--no-run",)):
+        none = aiq("retry-failed", *other, *QUICK)
+        assert none.stderr.endswith(" is left to put back\n")
+    assert aiq("retry-failed", "--kind", "server_error", *QUICK, "--limit", "1").exit_code == 0
+    told = only_json(aiq("retry-failed", *QUICK, "--json").stdout)
+    assert (told["exit_code"], told["succeeded"], told["pending"]) == (0, 2, 0)
 
 
 def test_no_provider_ends_resumable(aiq: Aiq, folder: Path) -> None:

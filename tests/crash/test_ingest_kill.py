@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +23,10 @@ def lines(count: int) -> Iterator[bytes]:
         yield b'{"id": "r%d", "prompt": "what is thing %d?"}\n' % (number, number)
 
 
-async def killed_while_reading(place: Workplace, name: str, data: bytes) -> None:
+async def killed_while_reading(place: Workplace, name: str, data: bytes, *words: str) -> None:
     """Run a named pipe as a file, feed it this, and kill before its end."""
     fifo = place.fifo(name)
-    running = await place.start("run", fifo)
+    running = await place.start("run", fifo, *words)
     pipe = await place.opened(fifo)
     await asyncio.to_thread(_write_all, pipe, data)
     running.send(signal.SIGKILL)
@@ -88,4 +90,20 @@ async def test_a_batch_that_was_never_read_stops_only_itself(tmp_path: Path) -> 
         assert ended.code == 0, ended.text
         assert ended.json()["total"] == 3
         assert (await place.run("run")).code == 2
+        assert len(server.ledger) == 3
+
+
+async def test_a_file_is_to_be_given_again_to_its_own_batch(tmp_path: Path) -> None:
+    """By its stem it would become another one, and all its answers would be paid again."""
+    async with FaultServer() as server, Workplace(tmp_path, a=server) as place:
+        file, named = place.write(prompts(3), "grows.jsonl"), ("-n", "my own")
+        assert (await place.run("run", file, *named)).code == 0
+        (place.directory / file).unlink()
+        await killed_while_reading(place, file, b"".join(lines(20_000)), *named)
+        refused = await place.run("run")
+        assert refused.code == 2
+        place.write(prompts(3), "grows.jsonl")
+        [typed] = re.findall("`aiq ([^`]+)`", refused.text)
+        assert (await place.run(*shlex.split(typed))).code == 0
+        assert states(place.db) == {"succeeded": 3}
         assert len(server.ledger) == 3

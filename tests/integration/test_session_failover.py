@@ -186,6 +186,33 @@ async def test_when_nobody_came_back_each_provider_has_its_reason(tmp_path: Path
     assert "Connection refused" in reasons[1]
 
 
+@hurried
+@pytest.mark.parametrize(
+    ("spoilt", "kind", "most"),
+    [(Reply.error(500), "server_error", 5), (Reply.json({"choices": []}), "bad_response", 3)],
+)
+async def test_a_spare_that_is_dead_keeps_no_run_from_its_end(
+    tmp_path: Path, spoilt: Reply, kind: str, most: int
+) -> None:
+    """One prompt spoils every reply of the provider that is well, and waits for nobody else."""
+
+    def reply(seen: Seen) -> Reply:
+        return spoilt if seen.prompt == "p3" else Reply()
+
+    async with FaultServer(reply) as server:
+        bench = Bench(
+            tmp_path,
+            a=provider(server),
+            b=provider("http://127.0.0.1:9/v1"),
+            run={"max_wait_s": 600.0},
+        )
+        result = await bench.run(prompts(20))
+        asked = sum(seen.prompt == "p3" for seen in server.ledger)
+    assert result.exit_code is ExitCode.SOME_FAILED
+    assert bench.failures() == {"p3": kind}
+    assert 2 <= asked <= most
+
+
 async def test_out_of_credit_is_done_by_others(tmp_path: Path) -> None:
     """The account is out, and so is every other provider that pays with it."""
     broke = Reply.error(429, code="insufficient_quota", message="You exceeded your current quota")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from aiq.errors import InputError
-from aiq.run.sources import batch_name, open_sources
+from aiq.prompts.names import batch_name
+from aiq.run.sources import open_sources
 from aiq.store.db import Database
 from tests.support.factories import NOW_US, dump, query
 

@@ -121,8 +121,21 @@ def test_what_came_to_nothing_is_repeated_as_it_was_typed(command: str) -> None:
 def test_a_pipe_is_not_read_twice(tmp_path: Path) -> None:
     """Its writer is gone: a command that opened it again would wait for ever."""
     os.mkfifo(tmp_path / "pipe")
-    for prompts in ([str(tmp_path / "pipe")], ["a.jsonl", str(tmp_path / "pipe")]):
-        assert resume_command(RunOptions(prompts=prompts, strict=True)) == "aiq run"
+    pipe = str(tmp_path / "pipe")
+    alone = RunOptions(prompts=[pipe], provider=["dear"], strict=True)
+    assert resume_command(alone) == "aiq run --name pipe --provider dear", "no other batch"
+    assert resume_command(RunOptions(prompts=["a.jsonl", pipe], strict=True)) == "aiq run"
+
+
+def test_the_database_is_named_where_the_shell_names_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There, a command without `--db` would work on that one, and pay for all of it again."""
+    monkeypatch.setenv("AIQ_DB", "other.db")
+    options = RunOptions(prompts=["a.jsonl"])
+    assert resume_command(options) == "aiq run a.jsonl --db aiq.db"
+    assert retry_command(options, ["a"], ["auth"]) == "aiq retry-failed a --db aiq.db"
+    assert placed("`aiq status`", options) == "`aiq status --db aiq.db`"
 
 
 def test_a_name_is_never_taken_for_an_option() -> None:

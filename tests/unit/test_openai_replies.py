@@ -174,6 +174,20 @@ def test_json_that_is_no_reply(document: Any) -> None:
         ),
         (
             {
+                "prompt_tokens": 1_000,
+                "completion_tokens": 100,
+                "total_tokens": 1_100,
+                "input_tokens": 0,
+                "output_tokens": 0,
+            },
+            Usage(input_tokens=1_000, output_tokens=100),
+        ),
+        (
+            {"prompt_tokens": 7, "input_tokens": None, "output_tokens": 3},
+            Usage(input_tokens=7, output_tokens=3),
+        ),
+        (
+            {
                 "prompt_audio_seconds": 203,
                 "prompt_tokens": 4,
                 "completion_tokens": 635,

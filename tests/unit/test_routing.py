@@ -204,6 +204,18 @@ def test_a_job_goes_back_to_one_it_has_had_its_fill_of_when_the_others_are_out()
     assert chosen([a, b], past) == Go(a)
 
 
+def test_a_job_goes_back_to_one_it_has_had_its_fill_of_when_the_others_are_broken() -> None:
+    """A spare that never comes back would be waited for without end, and the run with it."""
+    a, b = candidate("a"), candidate("b")
+    past = history(*[("a", Kind.SERVER_ERROR)] * 3)
+    broken(b)
+    assert chosen([a, b], past) == Go(a)
+    assert is_alone([a, b], past, "a"), "nobody else could take a second bad response's job"
+    c = candidate("c")
+    assert chosen([a, b, c], past) == Go(c)
+    assert not is_alone([a, b, c], past, "a")
+
+
 def test_a_model_of_the_command_line_that_nobody_serves_fails_no_job() -> None:
     assert chosen([], names_model=False) == Never(
         None, "no provider serves the model that is asked for"

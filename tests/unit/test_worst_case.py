@@ -103,6 +103,7 @@ def test_an_image_of_a_response_counts_flat_although_its_address_is_short(kind: 
     "body",
     [
         {"previous_response_id": "resp_1"},
+        {"extra_body": {"models": ["a-dearer-one"]}},
         {"conversation": "conv_1"},
         {"prompt": {"id": "pmpt_1"}},
         {"tools": [{"type": "web_search"}]},
