@@ -283,6 +283,17 @@ def test_a_retry_that_was_stopped_goes_on_when_it_is_given_again(aiq: Aiq, folde
     assert (told["exit_code"], told["succeeded"], told["pending"]) == (0, 2, 0)
 
 
+def test_a_retry_of_two_files_leaves_the_batches_beside_them_alone(aiq: Aiq) -> None:
+    both = ("run", "prompts.jsonl", "again.jsonl", *BROKEN)
+    Path("again.jsonl").write_text('{"prompt": "Name a sea."}\n')
+    assert only_json(aiq(*both, "--json").stdout)["retry"].startswith("aiq retry-failed --provider")
+    aiq("run", "prompts.jsonl", *BROKEN, "-n", "beside")
+    assert only_json(aiq(*both, "--json").stdout)["retry"] is None
+    said = aiq(*both).stderr
+    assert "retry of prompts aiq retry-failed prompts --provider broken" in said
+    assert "retry of again   aiq retry-failed again --provider broken" in said
+
+
 def test_no_provider_ends_resumable(aiq: Aiq, folder: Path) -> None:
     """Nobody listens on the port: exit 3, the jobs stay pending, and the command is repeated."""
     (folder / "aiq.toml").write_text(

@@ -247,3 +247,12 @@ def test_a_job_does_not_fail_for_want_of_whom_a_budget_cannot_bound(*, is_narrow
     assert isinstance(choice, Never)
     assert choice.kind is (None if is_narrowed else Kind.CONTEXT_TOO_LONG)
     assert ("a budget cannot bound others" in choice.message) == is_narrowed
+
+
+def test_a_job_that_had_its_fill_blocks_none_with_as_many_errors() -> None:
+    """It waits for another provider; that one could not be connected to is held against nobody."""
+    a, b, waiting = candidate("a"), candidate("b"), Waiting(Strategy())
+    cool(b, 60.0)
+    waiting.add(job(1, a, b, past=history(*[("a", Kind.SERVER_ERROR)] * 3)))
+    waiting.add(job(2, a, b, past=history(*[("a", Kind.CONNECT)] * 3)))
+    assert drain(waiting) == [2]
