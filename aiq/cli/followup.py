@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from aiq.cli.options import Format, RetryOptions, RunOptions, WorkOptions
+from aiq.cli.options import DATABASE_VARIABLE, Format, RetryOptions, RunOptions, WorkOptions
 from aiq.cli.text import visible
 from aiq.prompts.names import STDIN, batch_name
 
@@ -206,7 +206,7 @@ def _words(options: object, names: Sequence[str]) -> list[str]:
 
 def _is_needed(name: str) -> bool:
     """Whether an option has to be typed even with its default: the shell names another database."""
-    return name == "db" and "AIQ_DB" in os.environ
+    return name == "db" and DATABASE_VARIABLE in os.environ
 
 
 def _word(value: object) -> str:

@@ -49,8 +49,11 @@ class OnUnknown(enum.StrEnum):
     FAIL = "fail"
 
 
+DATABASE_VARIABLE = "AIQ_DB"
+"""The variable of the shell that names the database where no option does."""
+
 DatabasePath: TypeAlias = Annotated[
-    Path, typer.Option("--db", envvar="AIQ_DB", metavar="PATH", help="The database.")
+    Path, typer.Option("--db", envvar=DATABASE_VARIABLE, metavar="PATH", help="The database.")
 ]
 ConfigPath: TypeAlias = Annotated[
     Path | None,

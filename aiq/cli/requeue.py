@@ -16,6 +16,7 @@ from aiq.model import DAMAGED, JobState
 from aiq.run.operator import ask
 from aiq.run.options import Requeue
 from aiq.run.protocol import Requeued, RequeueJobs, Status
+from aiq.run.result import RunResult
 
 _HARMLESS = frozenset({"db", "config", "format", "json", "quiet", "verbose", "no_progress"})
 """Options that say nothing about how jobs are sent."""
@@ -48,15 +49,15 @@ def beside_run(options: RetryOptions, requeue: Requeue) -> bool:
     return True
 
 
-def put_back(requeue: Requeue, count: int, *, in_scope: int) -> str | None:
+def put_back(requeue: Requeue, result: RunResult) -> str | None:
     """Say how many jobs were put back, where that is all that was done; else None."""
     kinds = set(requeue.kinds or ())
     noun = "job" if kinds & {DAMAGED, JobState.CANCELLED.value} else "failed job"
     noun = "cancelled job" if kinds == {JobState.CANCELLED.value} else noun
-    if not in_scope:
+    if not result.total:
         is_part = requeue.kinds or requeue.except_kinds or requeue.jobs
         return f"no {noun}{' of those asked for' if is_part else ''} is left to put back"
-    return None if requeue.run_them else f"{figures.plural(count, noun)} put back"
+    return None if requeue.run_them else f"{figures.plural(result.requeued, noun)} put back"
 
 
 def _meant_for_a_run(options: RetryOptions) -> list[str]:

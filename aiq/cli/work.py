@@ -193,12 +193,10 @@ class _Work:
             report = result.ingest
             bad = bad_lines(report.invalid_shown, report.invalid) if report.invalid else []
             return [*bad, Text("dry run: nothing was sent")]
-        requeue, in_scope = self._asked.requeue, sum(result.counts.values())
-        if requeue is not None and result.message is None:
-            said = put_back(requeue, result.requeued, in_scope=in_scope)
-            if said is not None:
-                run = {"run": resume_command(self._options)} if result.requeued else {}
-                return [Text(said), *steps(run)]
+        requeue = self._asked.requeue if result.message is None else None
+        if requeue is not None and (said := put_back(requeue, result)) is not None:
+            run = {"run": resume_command(self._options)} if result.requeued else {}
+            return [Text(said), *steps(run)]
         width = streams.console(sys.stderr).width
         lines = summary(result, width=width, next_steps=self._next.of(result))
         lines += about_budget(result)

@@ -65,6 +65,11 @@ class RunResult(msgspec.Struct, kw_only=True):
         """Return the end of a run that never came to send anything."""
         return cls(exit_code=exit_code, message=message)
 
+    @property
+    def total(self) -> int:
+        """How many jobs are in the scope."""
+        return sum(self.counts.values())
+
     def count(self, state: JobState) -> int:
         """Return how many jobs of the scope are in this state."""
         return self.counts.get(state, 0)
@@ -95,7 +100,7 @@ class RunResult(msgspec.Struct, kw_only=True):
         total = self.ledger.total
         body: dict[str, Any] = {
             "batch": self.batches[0] if len(self.batches) == 1 else None,
-            "total": sum(self.counts.values()),
+            "total": self.total,
             **{state.value: self.count(state) for state in JobState},
             "invalid": self.ingest.invalid,
             "skipped": self.skipped,

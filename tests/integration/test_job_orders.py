@@ -487,14 +487,20 @@ async def test_jobs_that_nobody_could_take_and_nobody_wants_are_no_obstacle(tmp_
         assert bench.states() == {"succeeded": 1, "cancelled": 1}
 
 
+async def cancelled_in_flight(database: Database) -> int:
+    """Cancel two jobs in flight; the first fails, and the one that is returned has no end yet."""
+    failed, open_one = await factories.seed(database, ["failed", "open"])
+    await factories.write(database, lease(1, failed), lease(2, open_one))
+    await cancelling.withdraw_leased(database, cancelling.Targets(jobs=(failed, open_one)))
+    await factories.write(database, settle(1, failed, JobState.FAILED))
+    return open_one
+
+
 async def test_what_was_cancelled_in_flight_outlasts_a_run_that_could_not_store_its_end(
     database: Database,
 ) -> None:
     """Its answer may come home from elsewhere, and says nothing of being unwanted."""
-    ended, kept = await factories.seed(database, ["ended", "kept"])
-    await factories.write(database, lease(1, ended), lease(2, kept))
-    await cancelling.withdraw_leased(database, cancelling.Targets(jobs=(ended, kept)))
-    await factories.write(database, settle(1, ended, JobState.FAILED))
+    kept = await cancelled_in_flight(database)
     await runs.end_run(database, run_id=1, now_us=NOW_US)
     assert await database.rows("SELECT job_id FROM withdrawn") == [(kept,)]
     await runs.recover(database, now_us=NOW_US, fail_unknown=False)
@@ -507,10 +513,7 @@ async def test_what_failed_after_it_was_cancelled_in_flight_can_be_put_back(
     database: Database,
 ) -> None:
     """Whoever puts it back wants it again, whatever he thought of it before the run died."""
-    wanted, other = await factories.seed(database, ["wanted", "other"])
-    await factories.write(database, lease(1, wanted), lease(2, other))
-    await cancelling.withdraw_leased(database, cancelling.Targets(jobs=(wanted, other)))
-    await factories.write(database, settle(1, wanted, JobState.FAILED))
+    await cancelled_in_flight(database)
     batches = [number for (number,) in await database.rows("SELECT id FROM batch")]
     assert await requeueing.requeue(database, batches, kinds=None, except_kinds=()) == 1
     await runs.recover(database, now_us=NOW_US, fail_unknown=False)
